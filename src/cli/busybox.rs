@@ -1,0 +1,73 @@
+//! A static busybox for the default root: the one of Debian's package busybox-static, installed or else fetched.
+
+use super::report::Failure;
+use crate::debian::{Apt, Suite, deb};
+use crate::paths;
+use crate::progress::Progress;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+const BINARY_MAX: u64 = 16 << 20;
+
+#[derive(Debug, thiserror::Error)]
+enum BusyboxError {
+    #[error("Debian's package busybox-static holds no busybox")]
+    NotInPackage,
+    #[error("cannot keep busybox at {path}")]
+    Keep { path: PathBuf, #[source] source: io::Error },
+}
+
+pub fn find(progress: &dyn Progress) -> Result<PathBuf, Failure> {
+    let cache = paths::cache()?;
+    let fetched = cache.join("busybox");
+    let places = [fetched.clone(), PathBuf::from("/bin/busybox"), PathBuf::from("/usr/bin/busybox")];
+    if let Some(path) = places.into_iter().find(|path| is_static(path).unwrap_or(false)) {
+        return Ok(path);
+    }
+    progress.step("fetching busybox-static for the default image");
+    let package = Apt::open(&cache.join("apt"))?.download("busybox-static", Suite::Stable)?;
+    let found = deb::read_file(&package, |path| path.ends_with("bin/busybox"), BINARY_MAX)?;
+    let bytes = found.ok_or_else(|| Failure::with_hint(BusyboxError::NotInPackage, "give an image with `--image`"))?;
+    keep(&fetched, &bytes).map_err(|source| Failure::new(BusyboxError::Keep { path: fetched.clone(), source }, None))?;
+    Ok(fetched)
+}
+
+/// Whole or not at all: another process may be looking.
+fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let draft = path.with_extension(std::process::id().to_string());
+    let mut file = File::create(&draft)?;
+    file.write_all(bytes)?;
+    file.set_permissions(fs::Permissions::from_mode(0o755))?;
+    fs::rename(&draft, path)
+}
+
+/// A dynamic busybox would find no libc in a root that holds nothing else: no PT_INTERP may be among the program headers (elf(5)).
+fn is_static(path: &Path) -> io::Result<bool> {
+    const PT_INTERP: [u8; 4] = [3, 0, 0, 0];
+    let mut head = Vec::new();
+    File::open(path)?.take(4096).read_to_end(&mut head)?;
+    if !head.starts_with(b"\x7fELF\x02\x01") {
+        return Ok(false);
+    }
+    let number = |at: usize| head.get(at..at + 2).map(|b| usize::from(u16::from_le_bytes([b[0], b[1]])));
+    let (Some(start), Some(size), Some(count)) = (number(0x20), number(0x36), number(0x38)) else { return Ok(false) };
+    let header = |index: usize| head.get(start + index * size..).and_then(|rest| rest.get(..4));
+    Ok((0..count).all(|index| header(index).is_some_and(|kind| kind != PT_INTERP)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_elf_without_an_interpreter_is_static() {
+        // This test is itself a static program; a script is no program that could be one.
+        assert!(is_static(&std::env::current_exe().unwrap()).unwrap());
+        assert!(!is_static(Path::new("/etc/passwd")).unwrap());
+        if Path::new("/usr/bin/env").exists() {
+            assert!(!is_static(Path::new("/usr/bin/env")).unwrap(), "Debian's env is dynamic");
+        }
+    }
+}

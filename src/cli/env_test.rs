@@ -1,0 +1,66 @@
+use super::*;
+use std::io::Write as _;
+
+fn file(text: &[u8]) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text).unwrap();
+    file
+}
+
+fn value<'a>(variables: &'a Variables, name: &str) -> Option<&'a [u8]> {
+    variables.0.get(name.as_bytes()).map(|value| value.as_slice())
+}
+
+#[test]
+fn the_later_wins_and_docker_defaults_are_there() {
+    let mut variables = Variables::of_image(&["A=image".into(), "PATH=/bin".into()], "box", true);
+    variables.add_file(file(b"A=file\n# comment\n\n  B = spaces stay \nC=a=b\r\n").path()).unwrap_err();
+    variables.add_file(file(b"A=file\n# comment\n\n  B= spaces stay \nC=a=b\r\n").path()).unwrap();
+    assert_eq!(value(&variables, "A"), Some(b"file".as_slice()));
+    assert_eq!(value(&variables, "B"), Some(b" spaces stay ".as_slice()));
+    assert_eq!(value(&variables, "C"), Some(b"a=b".as_slice()));
+    assert_eq!(value(&variables, "PATH"), Some(b"/bin".as_slice()));
+    assert_eq!(value(&variables, "HOSTNAME"), Some(b"box".as_slice()));
+    assert_eq!(value(&variables, "TERM"), Some(b"xterm".as_slice()));
+}
+
+#[test]
+fn a_value_on_the_command_line_is_refused_without_being_repeated() {
+    let error = check(&["KEY=s3cret".into()], &[], 0).unwrap_err();
+    let text = format!("{error} {}", error.hint().unwrap());
+    assert!(!text.contains("s3cret"), "{text}");
+    assert!(text.contains("`-e KEY`") && text.contains("--env-file"), "{text}");
+}
+
+#[test]
+fn a_bad_line_is_named_by_file_and_number_without_its_content() {
+    let file = file(b"GOOD=1\n=s3cret\n");
+    let error = Variables::default().add_file(file.path()).unwrap_err().to_string();
+    assert!(error.contains(&format!("{}:2", file.path().display())), "{error}");
+    assert!(!error.contains("s3cret"));
+}
+
+#[test]
+fn standard_input_is_read_once() {
+    assert!(check(&[], &["-".into(), "-".into()], 0).is_err());
+    assert!(check(&[], &["-".into()], 1).is_err());
+    assert!(check(&[], &["-".into(), "file".into()], 0).is_ok());
+}
+
+#[test]
+fn ten_thousand_variables_of_a_mebibyte_are_fine() {
+    let mut variables = Variables::default();
+    for number in 0..10_000 {
+        variables.set(format!("N{number:05}").as_bytes(), vec![b'x'; 95].into());
+    }
+    let env = variables.into_secret().unwrap();
+    assert_eq!(env.len(), 10_000);
+    assert!(env.byte_len() > 1_000_000);
+}
+
+#[test]
+fn a_nul_byte_is_an_error_that_names_the_variable() {
+    let mut variables = Variables::default();
+    variables.set(b"KEY", b"a\0b".to_vec().into());
+    assert_eq!(variables.into_secret().err().unwrap().to_string(), "the value of `KEY` holds a NUL byte, which no environment can");
+}

@@ -1,0 +1,46 @@
+//! What a person types and reads. The only place that prints.
+//!
+//! One file per command; [`args`] is what was typed, and nothing in it is looked up.
+
+pub mod args;
+mod busybox;
+mod env;
+mod kernel;
+mod progress;
+mod quantity;
+mod report;
+mod run;
+
+use args::{Cli, Command};
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use std::process::ExitCode;
+
+use crate::launch::EXIT_OURS;
+
+/// Runs the program and returns its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let begin_ns = crate::monitor::process::now_ns();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let result = match cli.command {
+        Command::Run(args) => run::run(&args, begin_ns),
+        Command::Kernel(args) => kernel::run(args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => report::error(&error),
+    }
+}
+
+/// Help is data and a success; a wrong command line is ours to report, with docker's code for it.
+fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(EXIT_OURS),
+    }
+}

@@ -1,0 +1,89 @@
+//! Errors as people read them: what, why, and the way out.
+
+use crate::launch::{EXIT_OURS, LaunchError};
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+/// An error of the command line tool: what to show, the way out, and the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    error: Box<dyn std::error::Error + Send + Sync>,
+    hint: Option<String>,
+    code: u8,
+}
+
+impl Failure {
+    pub fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>, hint: Option<String>) -> Self {
+        Self { error: error.into(), hint, code: EXIT_OURS }
+    }
+
+    pub fn with_hint(error: impl Into<Box<dyn std::error::Error + Send + Sync>>, hint: impl Into<String>) -> Self {
+        Self::new(error, Some(hint.into()))
+    }
+}
+
+/// Every error type of ours that has a way out to tell.
+macro_rules! from_hinting {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                let hint = error.hint();
+                Self::new(error, hint)
+            }
+        }
+    )*};
+}
+from_hinting!(
+    crate::kernel::KernelError,
+    crate::image::ImageError,
+    crate::debian::DebianError,
+    crate::debian::deb::DebError,
+    crate::scratch::ScratchError,
+    crate::paths::NoHome
+);
+
+impl From<LaunchError> for Failure {
+    fn from(error: LaunchError) -> Self {
+        let (hint, code) = (error.hint(), error.exit_code());
+        Self { error: error.into(), hint, code }
+    }
+}
+
+/// Prints it on standard error and gives the exit code.
+#[expect(clippy::print_stderr, reason = "this is where errors reach people")]
+pub fn error(failure: &Failure) -> ExitCode {
+    eprint!("{}", render(failure));
+    ExitCode::from(failure.code)
+}
+
+fn render(failure: &Failure) -> String {
+    let mut text = format!("bottle-vmm: {}\n", failure.error);
+    let mut shown = failure.error.to_string();
+    let mut next = failure.error.source();
+    while let Some(cause) = next {
+        let line = cause.to_string();
+        // Some libraries repeat their cause in their own words.
+        if !shown.contains(&line) {
+            let _ = writeln!(text, "  caused by: {line}");
+        }
+        shown = line;
+        next = cause.source();
+    }
+    if let Some(hint) = &failure.hint {
+        let _ = writeln!(text, "hint: {hint}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn causes_and_the_way_out_follow_the_error() {
+        let error = LaunchError::Host { what: "make a socket pair", source: io::Error::other("no descriptors") };
+        let text = render(&Failure { hint: Some("raise `ulimit -n`".into()), ..error.into() });
+        assert_eq!(text, "bottle-vmm: cannot make a socket pair\n  caused by: no descriptors\nhint: raise `ulimit -n`\n");
+    }
+}

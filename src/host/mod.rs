@@ -1,0 +1,3 @@
+//! What this machine can do: `/dev/kvm`, and the resources a bottle takes. Only asks; changes nothing.
+
+pub mod kvm;

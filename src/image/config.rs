@@ -1,0 +1,130 @@
+//! The configuration of an image: what to run in it, and how. Law: pure.
+//!
+//! Source: OCI image-spec, config.md; docker writes the same document.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// What an image says about how to run it. Its values are defaults; the caller's have precedence.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageConfig {
+    pub entrypoint: Vec<String>,
+    pub cmd: Vec<String>,
+    /// Literals of the image, `NAME=VALUE`.
+    pub env: Vec<String>,
+    /// `user`, `user:group` or numbers; empty means root.
+    pub user: String,
+    pub working_dir: String,
+    pub labels: BTreeMap<String, String>,
+    /// `8080/tcp`.
+    pub exposed_ports: Vec<String>,
+    pub stop_signal: Option<String>,
+    pub architecture: String,
+    pub os: String,
+}
+
+/// The document as stored. Absent, empty and `null` are the same everywhere in it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ConfigDocument {
+    #[serde(default, deserialize_with = "nullable")]
+    architecture: String,
+    #[serde(default, deserialize_with = "nullable")]
+    os: String,
+    #[serde(default, deserialize_with = "nullable")]
+    config: Execution,
+    #[serde(default, deserialize_with = "nullable")]
+    rootfs: RootFs,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Execution {
+    #[serde(deserialize_with = "nullable")]
+    user: String,
+    #[serde(deserialize_with = "nullable")]
+    exposed_ports: BTreeMap<String, serde::de::IgnoredAny>,
+    #[serde(deserialize_with = "nullable")]
+    env: Vec<String>,
+    #[serde(deserialize_with = "nullable")]
+    entrypoint: Vec<String>,
+    #[serde(deserialize_with = "nullable")]
+    cmd: Vec<String>,
+    #[serde(deserialize_with = "nullable")]
+    working_dir: String,
+    #[serde(deserialize_with = "nullable")]
+    labels: BTreeMap<String, String>,
+    stop_signal: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RootFs {
+    #[serde(deserialize_with = "nullable")]
+    diff_ids: Vec<String>,
+}
+
+fn nullable<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
+}
+
+impl ConfigDocument {
+    /// The digests of the layers' tar streams, lowest first.
+    pub(crate) fn diff_ids(&self) -> &[String] {
+        &self.rootfs.diff_ids
+    }
+
+    pub(crate) fn platform(&self) -> String {
+        format!("{}/{}", self.os, self.architecture)
+    }
+
+    pub(crate) fn into_config(self) -> ImageConfig {
+        let Execution { user, exposed_ports, mut env, entrypoint, cmd, working_dir, labels, stop_signal } = self.config;
+        // A name without a value would be taken from the environment of a daemon, which we have not.
+        env.retain(|variable| variable.contains('='));
+        ImageConfig {
+            entrypoint,
+            cmd,
+            env,
+            user,
+            working_dir,
+            labels,
+            exposed_ports: exposed_ports.into_keys().collect(),
+            stop_signal: stop_signal.filter(|signal| !signal.is_empty()),
+            architecture: self.architecture,
+            os: self.os,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ConfigDocument;
+
+    #[test]
+    fn null_absent_and_empty_are_the_same() {
+        for text in [
+            r#"{"architecture":"amd64","os":"linux"}"#,
+            r#"{"architecture":"amd64","os":"linux","config":null,"rootfs":null}"#,
+            r#"{"architecture":"amd64","os":"linux","config":{"Cmd":null,"Env":null,"Labels":null,"ExposedPorts":null,"StopSignal":""},"rootfs":{"diff_ids":null}}"#,
+        ] {
+            let document: ConfigDocument = serde_json::from_str(text).unwrap();
+            assert!(document.diff_ids().is_empty());
+            let config = document.into_config();
+            assert_eq!((config.cmd.len(), config.env.len(), config.stop_signal), (0, 0, None));
+        }
+    }
+
+    #[test]
+    fn a_real_one() {
+        let text = r#"{"architecture":"amd64","os":"linux","created":"2026-01-01T00:00:00Z","history":[{}],
+            "config":{"User":"node","ExposedPorts":{"80/tcp":{}},"Env":["PATH=/bin","NOVALUE"],"Entrypoint":["/e"],
+            "Cmd":["a","b"],"WorkingDir":"/w","Labels":{"k":"v"},"StopSignal":"SIGINT","Shell":["/bin/sh"]},
+            "rootfs":{"type":"layers","diff_ids":["sha256:00"]}}"#;
+        let config = serde_json::from_str::<ConfigDocument>(text).unwrap().into_config();
+        assert_eq!((config.user.as_str(), config.working_dir.as_str()), ("node", "/w"));
+        assert_eq!((config.entrypoint, config.cmd), (vec!["/e".to_owned()], vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(config.env, ["PATH=/bin"]);
+        assert_eq!((config.exposed_ports, config.stop_signal), (vec!["80/tcp".to_owned()], Some("SIGINT".to_owned())));
+    }
+}

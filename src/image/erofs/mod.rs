@@ -1,0 +1,176 @@
+//! A writer of EROFS, the kernel's read-only file system. Law: a tree and bytes in, an image file out; knows no layers,
+//! archives or caches, and reads nothing back.
+//!
+//! Written here rather than by mkfs.erofs: no program to install, no unpacked tree (which would need root to keep owners
+//! and devices), and the same bytes for the same tree on every machine. Source: fs/erofs/erofs_fs.h.
+
+mod data;
+mod directory;
+mod format;
+mod plan;
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+
+pub(crate) use data::StoreError;
+pub(crate) use format::xattr_fits;
+
+use data::{DataWriter, Extent, PlainWriter};
+use directory::Dirent;
+use format::{BLOCK_U64, SuperBlock, encode_xattrs};
+use plan::Plan;
+
+use super::tree::{InodeId, Kind, Tree};
+
+/// The super block has block 0 to itself.
+const RESERVED_BLOCKS: u32 = 1;
+
+/// Goes into every digest that names an image: counts up with each change of what this writer makes of a tree.
+pub(crate) const WRITER_VERSION: u32 = 1;
+
+/// Takes the contents of a tree's files one by one, then lays out the rest.
+#[derive(Debug)]
+pub(crate) struct ImageWriter<'t, D = PlainWriter> {
+    tree: &'t Tree,
+    data: D,
+    /// By arena index.
+    extents: Vec<Extent>,
+}
+
+impl<'t> ImageWriter<'t> {
+    /// `file` is new and empty.
+    pub(crate) fn new(tree: &'t Tree, file: File) -> Self {
+        let extents = vec![Extent::EMPTY; tree.arena_len()];
+        Self { tree, data: PlainWriter::new(file, RESERVED_BLOCKS), extents }
+    }
+}
+
+impl<D: DataWriter> ImageWriter<'_, D> {
+    /// Exactly the file's size is read from `content`. A file that is never given reads as the start of the image.
+    pub(crate) fn store(&mut self, file: InodeId, content: &mut dyn Read) -> Result<(), StoreError> {
+        if let Kind::File { size, .. } = self.tree.get(file).kind {
+            self.extents[file.index()] = self.data.store(content, size)?;
+        }
+        Ok(())
+    }
+
+    /// The finished image, and its size in bytes.
+    pub(crate) fn finish(self, uuid: [u8; 16]) -> Result<(File, u64), StoreError> {
+        let (mut file, next_block) = self.data.finish()?;
+        let plan = Plan::new(self.tree, next_block)?;
+        let metadata = Metadata { tree: self.tree, plan: &plan, extents: &self.extents };
+        metadata.write(&mut file, u64::from(next_block), uuid).map_err(StoreError::Write)?;
+        Ok((file, u64::from(plan.blocks) * BLOCK_U64))
+    }
+}
+
+struct Metadata<'a> {
+    tree: &'a Tree,
+    plan: &'a Plan,
+    extents: &'a [Extent],
+}
+
+impl Metadata<'_> {
+    fn write(&self, file: &mut File, first_block: u64, uuid: [u8; 16]) -> io::Result<()> {
+        let bytes = u64::from(self.plan.blocks) * BLOCK_U64;
+        // Zeros up to the end, so that only what is not zero has to be written.
+        file.set_len(bytes)?;
+        file.seek(SeekFrom::Start(first_block * BLOCK_U64))?;
+        let mut out = Out { file: BufWriter::with_capacity(1 << 20, &mut *file), position: first_block * BLOCK_U64 };
+        self.write_blocks(&mut out)?;
+        self.write_inodes(&mut out)?;
+        out.pad_to(bytes)?;
+        out.file.flush()?;
+        drop(out);
+        let root = self.plan.place(InodeId::ROOT).nid();
+        let super_block = SuperBlock {
+            root_nid: u16::try_from(root).map_err(io::Error::other)?,
+            inodes: self.plan.order.len() as u64,
+            build_time: self.plan.build_time,
+            blocks: self.plan.blocks,
+            meta_block: self.plan.meta_block,
+            uuid,
+        };
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(&super_block.encode())
+    }
+
+    /// Directories and symlinks, as far as they do not lie behind their inodes.
+    fn write_blocks(&self, out: &mut Out<'_>) -> io::Result<()> {
+        for &(id, parent) in &self.plan.order {
+            let place = self.plan.place(id);
+            let Ok(in_blocks) = usize::try_from(place.bytes_in_blocks()) else { continue };
+            if in_blocks == 0 {
+                continue;
+            }
+            if let Some(data) = self.own_data(id, parent) {
+                out.pad_to(u64::from(place.first_block) * BLOCK_U64)?;
+                out.put(&data[..in_blocks])?;
+            }
+        }
+        out.pad_to(u64::from(self.plan.meta_block) * BLOCK_U64)
+    }
+
+    fn write_inodes(&self, out: &mut Out<'_>) -> io::Result<()> {
+        let start = u64::from(self.plan.meta_block) * BLOCK_U64;
+        for (number, &(id, parent)) in (1_u32..).zip(&self.plan.order) {
+            let (inode, place) = (self.tree.get(id), self.plan.place(id));
+            let xattrs = encode_xattrs(&inode.meta.xattrs);
+            let record = plan::record(inode, *place, self.extents[id.index()], number, xattrs.len() as u64);
+            out.pad_to(start + place.offset)?;
+            match record.encode_compact(self.plan.build_time) {
+                Some(compact) => out.put(&compact)?,
+                None => out.put(&record.encode_extended())?,
+            }
+            out.put(&xattrs)?;
+            if place.inline && let Some(data) = self.own_data(id, parent) {
+                let tail = usize::try_from(place.bytes_in_blocks()).map_err(io::Error::other)?;
+                out.put(&data[tail..])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The data that the tree itself has: of directories and symlinks.
+    fn own_data(&self, id: InodeId, parent: InodeId) -> Option<Vec<u8>> {
+        match &self.tree.get(id).kind {
+            Kind::Symlink(target) => Some(target.to_vec()),
+            Kind::Directory(children) => {
+                let entry = |name, id: InodeId| Dirent {
+                    name,
+                    nid: self.plan.place(id).nid(),
+                    file_type: plan::file_type(&self.tree.get(id).kind).dirent_type(),
+                };
+                let mut entries: Vec<_> = children.iter().map(|(name, &child)| entry(&**name, child)).collect();
+                entries.push(entry(b".", id));
+                entries.push(entry(b"..", parent));
+                entries.sort_unstable_by_key(|entry| entry.name);
+                Some(directory::encode(&entries))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Sequential output that knows where it is.
+struct Out<'f> {
+    file: BufWriter<&'f mut File>,
+    position: u64,
+}
+
+impl Out<'_> {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.position += bytes.len() as u64;
+        self.file.write_all(bytes)
+    }
+
+    fn pad_to(&mut self, position: u64) -> io::Result<()> {
+        let zeros = position.saturating_sub(self.position);
+        self.position += zeros;
+        io::copy(&mut io::repeat(0).take(zeros), &mut self.file).map(drop)
+    }
+}
+
+#[cfg(test)]
+#[path = "erofs_test.rs"]
+mod tests;

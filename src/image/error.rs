@@ -1,0 +1,102 @@
+//! What can be wrong with an image. Law: facts in the variants, one sentence each, the way out by `hint`.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::erofs::StoreError;
+use super::layer::LayerError;
+use super::tar::TarError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    #[error("cannot {action} `{}`", path.display())]
+    Io { action: &'static str, path: PathBuf, #[source] source: io::Error },
+    #[error("cannot read the image from standard input")]
+    Stdin(#[source] io::Error),
+    #[error("`{origin}` is empty")]
+    Empty { origin: String },
+    #[error("`{origin}` is not an image")]
+    NotAnImage { origin: String },
+    #[error("`{origin}` is compressed with {method}")]
+    Compression { origin: String, method: &'static str },
+    #[error("image archive `{origin}` is damaged")]
+    Archive { origin: String, #[source] source: TarError },
+    #[error("cannot unpack image archive `{origin}`")]
+    Unpack { origin: String, #[source] source: io::Error },
+    #[error("the image lacks its part `{name}`")]
+    MissingPart { name: String },
+    #[error("part `{name}` of the image has {size} bytes, where {limit} are allowed")]
+    PartTooLarge { name: String, size: u64, limit: u64 },
+    #[error("cannot understand part `{name}` of the image")]
+    Json { name: String, #[source] source: serde_json::Error },
+    #[error("part `{name}` of the image is {found}, not the {expected} it is referred to by")]
+    Digest { name: String, expected: String, found: String },
+    #[error("part `{name}` of the image names `{found}` where a SHA-256 digest belongs")]
+    NotADigest { name: String, found: String },
+    #[error("the archive holds no image")]
+    NoImages,
+    #[error("the archive holds {} images: {}", names.len(), names.join(", "))]
+    ManyImages { names: Vec<String> },
+    #[error("the image is for {}, not for {wanted}", found.join(", "))]
+    Platform { wanted: String, found: Vec<String> },
+    #[error("image indexes are nested more than {limit} deep")]
+    NestedIndexes { limit: usize },
+    #[error("the image has {layers} layers, but its configuration lists {listed}")]
+    LayerCount { layers: usize, listed: usize },
+    #[error("layer {number} of the image (`{layer}`)")]
+    Layer { number: usize, layer: String, #[source] source: LayerError },
+    #[error("`{}` cannot be part of an image: {what}", path.display())]
+    RootEntry { path: PathBuf, what: &'static str },
+    #[error("`{}` changed while it was read", path.display())]
+    Changed { path: PathBuf },
+    #[error("the image unpacks to more than {limit} bytes")]
+    TooLarge { limit: u64 },
+    #[error("the image needs {needed} bytes in `{}`, where {free} are free", cache.display())]
+    NoSpace { needed: u64, free: u64, cache: PathBuf },
+    #[error("cannot make the root file system in `{}`", cache.display())]
+    Store { cache: PathBuf, #[source] source: StoreError },
+    #[error("no place for the image cache: neither XDG_CACHE_HOME nor HOME is an absolute path")]
+    NoCacheDirectory,
+}
+
+impl ImageError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NotAnImage { .. } => {
+                "an image is an archive made by `docker save` or `podman save`, an OCI layout (a directory or an archive \
+                 of one), or a directory that is to be the root; `-` reads an archive from standard input"
+            }
+            Self::Empty { .. } => "did the command that was to write the image fail?",
+            Self::Compression { .. } => "archives may be plain or compressed with gzip or zstd",
+            Self::Archive { source: TarError::Truncated { .. }, .. } => "save the image again: its end is missing",
+            Self::ManyImages { .. } => "save only one of them: `docker save NAME -o FILE`",
+            Self::Platform { .. } => "pull or build it for the right platform: `--platform linux/amd64`",
+            Self::Digest { .. } => "the image is damaged: save or copy it again",
+            Self::NoSpace { .. } => "make room there, or let XDG_CACHE_HOME name a directory on a larger disk",
+            Self::NoCacheDirectory => "set XDG_CACHE_HOME to a directory of yours",
+            Self::Changed { .. } => "run again when nothing writes to it",
+            Self::Layer { source, .. } => return layer_hint(source),
+            Self::Io { action: "open", source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "is the path right? image names are not looked up anywhere: save the image to a file first"
+            }
+            Self::Io { action: "read", source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "a root directory is read with your own permissions: make it readable, or use an archive, which keeps owners"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+fn layer_hint(error: &LayerError) -> Option<String> {
+    let hint = match error {
+        LayerError::Digest { .. } | LayerError::Tar(TarError::Truncated { .. } | TarError::NotAHeader { .. }) => {
+            "the image is damaged: save or copy it again"
+        }
+        LayerError::Compression(_) => "layers may be plain or compressed with gzip or zstd",
+        LayerError::Changed => "run again when nothing writes to it",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}

@@ -1,0 +1,191 @@
+//! Layers on top of one another: whiteouts, replaced types, hard links. Law: pure; a tree and a list of entries in.
+//!
+//! The result is what unpacking the layers one after the other into a `chroot` would leave, as docker and umoci do.
+//! Paths are relative to the root whatever they look like; a parent that is a symbolic link is followed inside the root,
+//! so `a -> /etc` and then `a/x` makes the *guest's* `/etc/x`. Source: OCI image-spec, layer.md, "Applying Changesets".
+
+use super::erofs::xattr_fits;
+use super::layer::LayerError;
+use super::tar::{Entry, EntryKind};
+use super::tree::{ContentId, Inode, InodeId, Kind, Meta, NAME_MAX, Tree, TreeError};
+
+/// `.wh.name` hides what lower layers have as `name`.
+const WHITEOUT: &[u8] = b".wh.";
+/// Hides all that lower layers have in this directory.
+const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Other names with this prefix are AUFS's own book-keeping.
+const RESERVED: &[u8] = b".wh..wh.";
+
+/// `PATH_MAX` with its NUL: symlink(2) takes no longer target.
+const SYMLINK_MAX: usize = 4095;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    #[error("climbs out of the image by `..`")]
+    Escapes,
+    #[error("has a name of more than {NAME_MAX} bytes")]
+    NameTooLong,
+    #[error("has a NUL in its name or target")]
+    Nul,
+    #[error("is the root of the image, but no directory")]
+    RootIsNoDirectory,
+    #[error("is a symbolic link of no or more than {SYMLINK_MAX} bytes")]
+    SymlinkLength,
+    #[error("passes through a loop of symbolic links")]
+    SymlinkLoop,
+    #[error("is a hard link to `{target}`, which does not exist at this point")]
+    LinkTargetMissing { target: String },
+    #[error("is a hard link to the directory `{target}`")]
+    LinkToDirectory { target: String },
+    #[error("is one more than an image may have")]
+    TooMany,
+}
+
+impl From<TreeError> for EntryError {
+    fn from(error: TreeError) -> Self {
+        match error {
+            TreeError::SymlinkLoop => Self::SymlinkLoop,
+            TreeError::NameTooLong => Self::NameTooLong,
+            TreeError::TooManyInodes => Self::TooMany,
+        }
+    }
+}
+
+/// Puts layer number `layer` on top of what is in `tree`.
+pub(crate) fn apply(tree: &mut Tree, layer: u32, entries: Vec<Entry>) -> Result<(), LayerError> {
+    // Whiteouts are of lower layers only, wherever in the stream they stand; so they go first.
+    for entry in &entries {
+        hide(tree, &entry.path).map_err(|source| failed(&entry.path, source))?;
+    }
+    for (index, entry) in (0..).zip(entries) {
+        let content = ContentId { source: layer, index };
+        let path = entry.path.clone();
+        add(tree, entry, content).map_err(|source| failed(&path, source))?;
+    }
+    Ok(())
+}
+
+fn failed(path: &[u8], source: EntryError) -> LayerError {
+    LayerError::Entry { entry: String::from_utf8_lossy(path).into_owned(), source }
+}
+
+/// The names of a path, `.` and `..` resolved as text, as docker does it before anything is looked up.
+fn components(path: &[u8]) -> Result<Vec<&[u8]>, EntryError> {
+    let mut names = Vec::new();
+    for name in path.split(|&byte| byte == b'/') {
+        match name {
+            b"" | b"." => {}
+            b".." => {
+                names.pop().ok_or(EntryError::Escapes)?;
+            }
+            _ if name.contains(&0) => return Err(EntryError::Nul),
+            _ if name.len() > NAME_MAX => return Err(EntryError::NameTooLong),
+            _ => names.push(name),
+        }
+    }
+    Ok(names)
+}
+
+fn is_whiteout(path: &[Name<'_>]) -> bool {
+    path.last().is_some_and(|name| name.starts_with(WHITEOUT))
+}
+
+type Name<'a> = &'a [u8];
+
+fn hide(tree: &mut Tree, path: &[u8]) -> Result<(), EntryError> {
+    let names = components(path)?;
+    let Some((&name, parents)) = names.split_last() else { return Ok(()) };
+    let Some(hidden) = name.strip_prefix(WHITEOUT) else { return Ok(()) };
+    let Some(directory) = tree.find_directory(parents)? else { return Ok(()) };
+    let Some(children) = tree.children_mut(directory) else { return Ok(()) };
+    if name == OPAQUE {
+        children.clear();
+    } else if !name.starts_with(RESERVED) {
+        children.remove(hidden);
+    }
+    Ok(())
+}
+
+fn add(tree: &mut Tree, entry: Entry, content: ContentId) -> Result<(), EntryError> {
+    let Entry { path, meta, kind } = entry;
+    let names = components(&path)?;
+    if is_whiteout(&names) {
+        return Ok(());
+    }
+    let meta = storable(meta);
+    let Some((&name, parents)) = names.split_last() else {
+        if kind != EntryKind::Directory {
+            return Err(EntryError::RootIsNoDirectory);
+        }
+        tree.get_mut(InodeId::ROOT).meta = meta;
+        return Ok(());
+    };
+    let directory = tree.make_directory(parents)?;
+    let kind = match kind {
+        EntryKind::Directory => return add_directory(tree, directory, name, meta),
+        EntryKind::HardLink(target) => {
+            let target = link_target(tree, &target)?;
+            // Linking it may have come after its parent gave way to a directory of the link's own path; it stays valid:
+            // the arena forgets nothing.
+            return Ok(tree.link(directory, name, target)?);
+        }
+        EntryKind::Symlink(target) => Kind::Symlink(symlink_target(target)?),
+        EntryKind::File { size } => Kind::File { size, content },
+        EntryKind::CharDevice(device) => Kind::CharDevice(device),
+        EntryKind::BlockDevice(device) => Kind::BlockDevice(device),
+        EntryKind::Fifo => Kind::Fifo,
+    };
+    let inode = tree.add(Inode { meta, kind })?;
+    Ok(tree.link(directory, name, inode)?)
+}
+
+/// A directory over a directory changes what it is, not what it holds. Over anything else it takes its place.
+fn add_directory(tree: &mut Tree, parent: InodeId, name: Name<'_>, meta: Meta) -> Result<(), EntryError> {
+    match tree.child(parent, name).filter(|&child| tree.get(child).kind.is_directory()) {
+        Some(there) => tree.get_mut(there).meta = meta,
+        None => {
+            let made = tree.add(Inode { meta, kind: Kind::empty_directory() })?;
+            tree.link(parent, name, made)?;
+        }
+    }
+    Ok(())
+}
+
+/// The last component is not followed: a hard link may be to a symbolic link.
+fn link_target(tree: &Tree, path: &[u8]) -> Result<InodeId, EntryError> {
+    let shown = || String::from_utf8_lossy(path).into_owned();
+    let names = components(path)?;
+    let Some((&name, parents)) = names.split_last() else { return Err(EntryError::LinkToDirectory { target: shown() }) };
+    let target = tree.find_directory(parents)?.and_then(|directory| tree.child(directory, name));
+    let target = target.ok_or_else(|| EntryError::LinkTargetMissing { target: shown() })?;
+    if tree.get(target).kind.is_directory() {
+        return Err(EntryError::LinkToDirectory { target: shown() });
+    }
+    Ok(target)
+}
+
+fn symlink_target(target: Vec<u8>) -> Result<Box<[u8]>, EntryError> {
+    if target.contains(&0) {
+        return Err(EntryError::Nul);
+    }
+    if target.is_empty() || target.len() > SYMLINK_MAX {
+        return Err(EntryError::SymlinkLength);
+    }
+    Ok(target.into())
+}
+
+/// Without the attributes that no root file system can or should have: those EROFS has no number for, and overlayfs's
+/// own, with which a layer could redirect the guest's overlay mount.
+fn storable(mut meta: Meta) -> Meta {
+    let keep = |name: &[u8], value: &[u8]| {
+        xattr_fits(name, value) && !name.starts_with(b"trusted.overlay.") && !name.starts_with(b"user.overlay.")
+    };
+    if meta.xattrs.iter().any(|(name, value)| !keep(name, value)) {
+        meta.xattrs = meta.xattrs.into_iter().filter(|(name, value)| keep(name, value)).collect();
+    }
+    meta
+}
+
+#[cfg(test)]
+#[path = "merge_test.rs"]
+mod tests;

@@ -1,0 +1,224 @@
+//! A directory of the host as the root. Law: reads the host's tree, follows no link out of it, stays on one file system.
+//!
+//! It is read with the caller's own permissions and taken as found: owners and modes are what stat(2) shows, so a root
+//! that was unpacked by an ordinary user belongs to that user in the guest too. An archive keeps the real owners.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::digest::{Digest, Digester};
+use super::erofs::{StoreError, xattr_fits};
+use super::error::ImageError;
+use super::limits::Limits;
+use super::pack::{Contents, Sink};
+use super::tree::{ContentId, Device, Inode, InodeId, Kind, Meta, Time, Tree, TreeError, Xattrs};
+
+/// A directory, seen once: paths and what stat(2) says of them, parents before children, sorted by name.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    found: Vec<Found>,
+}
+
+#[derive(Debug)]
+struct Found {
+    path: PathBuf,
+    /// Index of the directory it was found in; the root's is its own.
+    parent: usize,
+    metadata: Metadata,
+}
+
+impl Scan {
+    pub(crate) fn of(root: &Path, limits: &Limits) -> Result<Self, ImageError> {
+        let metadata = fs::metadata(root).map_err(|error| io(root, error))?;
+        let device = metadata.dev();
+        let mut found = vec![Found { path: root.to_owned(), parent: 0, metadata }];
+        let mut next = 0;
+        while let Some(directory) = found.get(next) {
+            // What is mounted inside (/proc, a bind mount) is not part of the image; its mount point is.
+            if directory.metadata.is_dir() && directory.metadata.dev() == device {
+                let path = directory.path.clone();
+                let mut inside = list(&path)?;
+                inside.sort_unstable();
+                for path in inside {
+                    let metadata = fs::symlink_metadata(&path).map_err(|error| io(&path, error))?;
+                    found.push(Found { path, parent: next, metadata });
+                }
+                if found.len() > limits.entries as usize {
+                    return Err(ImageError::RootEntry { path, what: "the directory has too many entries" });
+                }
+            }
+            next += 1;
+        }
+        Ok(Self { found })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.found.len() < 2
+    }
+
+    /// Changes with whatever could change the image: a change of contents, owner, mode or attributes moves `ctime`.
+    pub(crate) fn fingerprint(&self) -> Digest {
+        let mut digester = Digester::default();
+        for Found { path, metadata, .. } in &self.found {
+            digester.part(path.as_os_str().as_bytes());
+            for number in [metadata.dev(), metadata.ino(), metadata.size(), u64::from(metadata.mode())] {
+                digester.number(number);
+            }
+            for number in [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()] {
+                digester.number(number.cast_unsigned());
+            }
+        }
+        digester.finish()
+    }
+
+    /// Seconds and nanoseconds of the latest change of anything in it.
+    pub(crate) fn latest_change(&self) -> (i64, i64) {
+        self.found.iter().map(|found| (found.metadata.ctime(), found.metadata.ctime_nsec())).max().unwrap_or_default()
+    }
+
+    pub(crate) fn into_tree(self, limits: &Limits) -> Result<(Tree, RootFiles), ImageError> {
+        let mut tree = Tree::new(limits.entries);
+        let mut files = RootFiles { paths: Vec::new() };
+        let mut known = HashMap::new();
+        let mut inodes = Vec::with_capacity(self.found.len());
+        for Found { path, parent, metadata } in self.found {
+            if inodes.is_empty() {
+                tree.get_mut(InodeId::ROOT).meta = meta(&path, &metadata)?;
+                inodes.push(InodeId::ROOT);
+                continue;
+            }
+            let identity = (metadata.dev(), metadata.ino());
+            let linked = known.get(&identity).copied().filter(|_| metadata.nlink() > 1 && !metadata.is_dir());
+            let inode = match linked {
+                Some(inode) => inode,
+                None => {
+                    let inode = Inode { meta: meta(&path, &metadata)?, kind: files.kind(&path, &metadata)? };
+                    tree.add(inode).map_err(|error| entry(&path, error))?
+                }
+            };
+            known.insert(identity, inode);
+            let name = path.file_name().unwrap_or_default().as_bytes();
+            tree.link(inodes[parent], name, inode).map_err(|error| entry(&path, error))?;
+            inodes.push(inode);
+        }
+        Ok((tree, files))
+    }
+}
+
+/// The files of a tree made from a directory; a content's index is that of its path.
+#[derive(Debug)]
+pub(crate) struct RootFiles {
+    paths: Vec<PathBuf>,
+}
+
+impl RootFiles {
+    fn kind(&mut self, path: &Path, metadata: &Metadata) -> Result<Kind, ImageError> {
+        let file_type = metadata.file_type();
+        Ok(if file_type.is_file() {
+            let index = u32::try_from(self.paths.len()).map_err(|_| entry(path, TreeError::TooManyInodes))?;
+            self.paths.push(path.to_owned());
+            Kind::File { size: metadata.size(), content: ContentId { source: 0, index } }
+        } else if file_type.is_dir() {
+            Kind::empty_directory()
+        } else if file_type.is_symlink() {
+            let target = fs::read_link(path).map_err(|error| io(path, error))?;
+            Kind::Symlink(target.into_os_string().into_vec().into())
+        } else if file_type.is_char_device() {
+            Kind::CharDevice(device(metadata))
+        } else if file_type.is_block_device() {
+            Kind::BlockDevice(device(metadata))
+        } else if file_type.is_fifo() {
+            Kind::Fifo
+        } else {
+            Kind::Socket
+        })
+    }
+
+    fn path(&self, content: ContentId) -> &Path {
+        self.paths.get(content.index as usize).map_or(Path::new(""), PathBuf::as_path)
+    }
+}
+
+impl Contents for RootFiles {
+    fn deliver(&self, wanted: &[ContentId], sink: &mut Sink<'_>) -> Result<(), ImageError> {
+        for &content in wanted {
+            let path = self.path(content);
+            let mut file = open(path).map_err(|error| io(path, error))?;
+            sink(content, &mut file)?;
+        }
+        Ok(())
+    }
+
+    fn unreadable(&self, content: ContentId, error: StoreError) -> ImageError {
+        let path = self.path(content).to_owned();
+        match error {
+            StoreError::Read(source) => ImageError::Io { action: "read", path, source },
+            _ => ImageError::Changed { path },
+        }
+    }
+}
+
+/// Should a link have taken the file's place meanwhile, it is not followed; a fifo is not waited for.
+fn open(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
+}
+
+fn list(directory: &Path) -> Result<Vec<PathBuf>, ImageError> {
+    let entries = fs::read_dir(directory).map_err(|error| io(directory, error))?;
+    entries.map(|entry| Ok(entry.map_err(|error| io(directory, error))?.path())).collect()
+}
+
+fn meta(path: &Path, metadata: &Metadata) -> Result<Meta, ImageError> {
+    let nanoseconds = u32::try_from(metadata.mtime_nsec()).unwrap_or_default();
+    Ok(Meta {
+        mode: u16::try_from(metadata.mode() & 0o7777).unwrap_or_default(),
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        mtime: Time { seconds: metadata.mtime(), nanoseconds },
+        xattrs: xattrs(path).map_err(|error| io(path, error))?,
+    })
+}
+
+/// Those that may be read and stored; a file system without attributes has none.
+fn xattrs(path: &Path) -> std::io::Result<Xattrs> {
+    let names = match xattr::list(path) {
+        Ok(names) => names,
+        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => return Ok(Xattrs::default()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for name in names {
+        // Labels of the host's security policy mean nothing to the guest's kernel.
+        if name == OsStr::new("security.selinux") {
+            continue;
+        }
+        let Some(value) = xattr::get(path, &name)? else { continue };
+        if xattr_fits(name.as_bytes(), &value) {
+            found.push((name.as_bytes().into(), value.into()));
+        }
+    }
+    found.sort_unstable();
+    Ok(found.into())
+}
+
+fn device(metadata: &Metadata) -> Device {
+    let number = metadata.rdev();
+    Device { major: libc::major(number), minor: libc::minor(number) }
+}
+
+fn io(path: &Path, source: std::io::Error) -> ImageError {
+    ImageError::Io { action: "read", path: path.to_owned(), source }
+}
+
+fn entry(path: &Path, error: TreeError) -> ImageError {
+    let what = match error {
+        TreeError::TooManyInodes => "the directory has too many entries",
+        TreeError::NameTooLong => "its name is too long",
+        TreeError::SymlinkLoop => "it is behind a loop of symbolic links",
+    };
+    ImageError::RootEntry { path: path.to_owned(), what }
+}

@@ -1,0 +1,170 @@
+//! Where layers' bytes come from: pieces of files, decompressed, metered. Law: knows no archive formats.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::tar::Skip;
+
+/// A run of bytes in an open file. Clones read independently of each other.
+#[derive(Debug, Clone)]
+pub(crate) struct FileRange {
+    file: Arc<File>,
+    position: u64,
+    end: u64,
+}
+
+impl FileRange {
+    /// `start + length` may not overflow; what lies past the file's end reads as its end.
+    pub(crate) fn new(file: Arc<File>, start: u64, length: u64) -> Self {
+        Self { file, position: start, end: start.saturating_add(length) }
+    }
+
+    pub(crate) fn whole(file: File) -> io::Result<Self> {
+        let length = file.metadata()?.len();
+        Ok(Self::new(Arc::new(file), 0, length))
+    }
+
+    /// A part of this range, as far as it lies inside.
+    pub(crate) fn part(&self, offset: u64, length: u64) -> Self {
+        let start = self.position.saturating_add(offset).min(self.end);
+        Self { file: Arc::clone(&self.file), position: start, end: start.saturating_add(length).min(self.end) }
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.end - self.position
+    }
+}
+
+impl Read for FileRange {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.len()).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let count = self.file.read_at(&mut buffer[..most], self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+impl Skip for FileRange {
+    fn skip(&mut self, count: u64) -> io::Result<u64> {
+        // A file may have shrunk since it was measured; a hole past its end is not data.
+        let end = self.end.min(self.file.metadata()?.len()).max(self.position);
+        let skipped = count.min(end - self.position);
+        self.position += skipped;
+        Ok(skipped)
+    }
+}
+
+impl<R: Skip> Skip for BufReader<R> {
+    fn skip(&mut self, count: u64) -> io::Result<u64> {
+        let buffered = self.buffer().len();
+        let inside = usize::try_from(count).map_or(buffered, |count| count.min(buffered));
+        self.consume(inside);
+        let rest = count - inside as u64;
+        let beyond = if rest > 0 { self.get_mut().skip(rest)? } else { 0 };
+        Ok(inside as u64 + beyond)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    Plain,
+    Gzip,
+    Zstd,
+    /// Known by its first bytes, but no part of the OCI specification.
+    Unsupported(&'static str),
+}
+
+impl Compression {
+    /// By the first bytes: media types are often wrong, and docker archives have none.
+    pub(crate) fn of(range: &FileRange) -> io::Result<Self> {
+        let mut magic = Vec::new();
+        range.part(0, 6).read_to_end(&mut magic)?;
+        Ok(match magic.as_slice() {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            [0xfd, b'7', b'z', b'X', b'Z', 0] => Self::Unsupported("xz"),
+            [b'B', b'Z', b'h', ..] => Self::Unsupported("bzip2"),
+            [0x04, 0x22, 0x4d, 0x18, ..] => Self::Unsupported("lz4"),
+            _ => Self::Plain,
+        })
+    }
+
+    /// What `compressed` says when decompressed. `None` for a compression that is not supported.
+    pub(crate) fn decode<'r, R: Read + 'r>(self, compressed: R) -> io::Result<Option<Box<dyn Read + 'r>>> {
+        Ok(match self {
+            Self::Plain => Some(Box::new(compressed)),
+            Self::Gzip => Some(Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(READ, compressed)))),
+            Self::Zstd => Some(Box::new(zstd::Decoder::new(compressed)?)),
+            Self::Unsupported(_) => None,
+        })
+    }
+}
+
+/// Read from a file at once.
+pub(crate) const READ: usize = 256 << 10;
+
+/// Counts what all layers of an image unpack to, and stops a bomb: a gigabyte of zeros is a megabyte of gzip.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    bytes: AtomicU64,
+    limit: u64,
+}
+
+impl Meter {
+    pub(crate) fn new(limit: u64) -> Self {
+        Self { bytes: AtomicU64::new(0), limit }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_exceeded(&self) -> bool {
+        self.bytes() > self.limit
+    }
+
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+}
+
+/// Adds what is read to the meter, and fails once that is over its limit.
+pub(crate) struct Metered<'m, R> {
+    inner: R,
+    meter: &'m Meter,
+}
+
+impl<'m, R: Read> Metered<'m, R> {
+    pub(crate) fn new(inner: R, meter: &'m Meter) -> Self {
+        Self { inner, meter }
+    }
+}
+
+impl<R: Read> Read for Metered<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.meter.bytes.fetch_add(count as u64, Ordering::Relaxed);
+        if self.meter.is_exceeded() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        Ok(count)
+    }
+}
+
+/// Skips by reading: for sources that have to be read to be hashed or decompressed.
+pub(crate) struct ReadToSkip<R>(pub(crate) R);
+
+impl<R: Read> Read for ReadToSkip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl<R: Read> Skip for ReadToSkip<R> {
+    fn skip(&mut self, count: u64) -> io::Result<u64> {
+        io::copy(&mut (&mut self.0).take(count), &mut io::sink())
+    }
+}

@@ -1,0 +1,250 @@
+//! For tests: tar streams and archives made by hand, and a reader of EROFS that shares no code with the writer.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use super::digest::Digest;
+use crate::progress::Progress;
+
+pub(crate) struct Quiet;
+
+impl Progress for Quiet {
+    fn step(&self, _: &str) {}
+    fn advance(&self, _: u64, _: u64) {}
+}
+
+/// A tar stream, header by header; nothing is checked, so that it can be wrong.
+#[derive(Default, Clone)]
+pub(crate) struct Tar {
+    bytes: Vec<u8>,
+    pax: Vec<u8>,
+}
+
+impl Tar {
+    pub(crate) fn file(self, path: &str, data: &[u8]) -> Self {
+        self.entry(b'0', path, "", 0o644, data)
+    }
+
+    pub(crate) fn directory(self, path: &str, mode: u32) -> Self {
+        self.entry(b'5', path, "", mode, b"")
+    }
+
+    pub(crate) fn symlink(self, path: &str, target: &str) -> Self {
+        self.entry(b'2', path, target, 0o777, b"")
+    }
+
+    pub(crate) fn hard_link(self, path: &str, target: &str) -> Self {
+        self.entry(b'1', path, target, 0o644, b"")
+    }
+
+    /// A PAX record for the entry that comes next.
+    pub(crate) fn pax(mut self, key: &str, value: &[u8]) -> Self {
+        let body = key.len() + value.len() + 3;
+        let digits = (1..).find(|digits| (body + digits).to_string().len() == *digits).unwrap();
+        self.pax.extend((body + digits).to_string().bytes());
+        self.pax.extend([b" ", key.as_bytes(), b"=", value, b"\n"].concat());
+        self
+    }
+
+    pub(crate) fn entry(mut self, flag: u8, path: &str, link: &str, mode: u32, data: &[u8]) -> Self {
+        if !self.pax.is_empty() {
+            let records = std::mem::take(&mut self.pax);
+            self = self.raw(header(b'x', b"pax", b"", 0o644, records.len() as u64), &records);
+        }
+        for (kind, name) in [(b'L', path), (b'K', link)] {
+            if name.len() > 100 {
+                self = self.raw(header(kind, b"././@LongLink", b"", 0o644, name.len() as u64 + 1), &[name.as_bytes(), b"\0"].concat());
+            }
+        }
+        let short = |name: &str| name.as_bytes()[..name.len().min(100)].to_vec();
+        self.raw(header(flag, &short(path), &short(link), mode, data.len() as u64), data)
+    }
+
+    pub(crate) fn raw(mut self, header: [u8; 512], data: &[u8]) -> Self {
+        self.bytes.extend(header);
+        self.bytes.extend(data);
+        self.bytes.resize(self.bytes.len().next_multiple_of(512), 0);
+        self
+    }
+
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.bytes.extend([0; 1024]);
+        self.bytes
+    }
+}
+
+/// A ustar header; devices are 1:3, owners 10 and 20, the time 1,000,000.
+pub(crate) fn header(flag: u8, path: &[u8], link: &[u8], mode: u32, size: u64) -> [u8; 512] {
+    let mut block = [0; 512];
+    let mut put = |at: usize, text: &[u8]| block[at..at + text.len()].copy_from_slice(text);
+    put(0, path);
+    put(100, format!("{mode:07o}\0{:07o}\0{:07o}\0{size:011o}\0{:011o}\0", 10, 20, 1_000_000).as_bytes());
+    put(156, &[flag]);
+    put(157, link);
+    put(257, b"ustar\x0000");
+    put(329, b"0000001\x000000003\0");
+    seal(block)
+}
+
+pub(crate) fn seal(mut block: [u8; 512]) -> [u8; 512] {
+    block[148..156].fill(b' ');
+    let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
+    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    block
+}
+
+pub(crate) fn config_json(layers: &[Vec<u8>]) -> Vec<u8> {
+    let diff_ids: Vec<_> = layers.iter().map(|layer| Digest::of(layer).to_string()).collect();
+    serde_json::to_vec(&serde_json::json!({
+        "architecture": "amd64", "os": "linux",
+        "config": { "Env": ["PATH=/bin"], "Cmd": ["/bin/sh"], "User": "node" },
+        "rootfs": { "type": "layers", "diff_ids": diff_ids },
+    }))
+    .unwrap()
+}
+
+/// What `docker save` writes: plain layers, the table of contents last.
+pub(crate) fn docker_archive(layers: &[Vec<u8>]) -> Vec<u8> {
+    let names: Vec<_> = (0..layers.len()).map(|index| format!("{index}/layer.tar")).collect();
+    let manifest = serde_json::json!([{ "Config": "config.json", "RepoTags": ["test:latest"], "Layers": names }]);
+    let mut tar = Tar::default();
+    for (name, layer) in names.iter().zip(layers) {
+        tar = tar.file(name, layer);
+    }
+    tar.file("config.json", &config_json(layers)).file("manifest.json", manifest.to_string().as_bytes()).finish()
+}
+
+/// One inode as the image has it. Directories have no data here: their entries are paths of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) nid: u64,
+    pub(crate) mode: u16,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) links: u32,
+    pub(crate) mtime: (i64, u32),
+    pub(crate) device: u32,
+    pub(crate) data: Vec<u8>,
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Everything in an image by path; the root is "". Panics on whatever the kernel would refuse.
+pub(crate) fn read_erofs(image: &[u8]) -> BTreeMap<Vec<u8>, Seen> {
+    assert_eq!(u32_at(image, 1024), 0xe0f5_e1e2);
+    let mut unsealed = image[1024..4096].to_vec();
+    unsealed[4..8].fill(0);
+    assert_eq!(super::crc32c::crc32c(!0, &unsealed), u32_at(image, 1028), "checksum");
+    assert_eq!(u64::from(u32_at(image, 1024 + 36)) * 4096, image.len() as u64, "blocks");
+    let root = u64::from(u16_at(image, 1024 + 14));
+    let mut found = BTreeMap::new();
+    let mut todo = vec![(Vec::new(), root, root)];
+    while let Some((path, nid, parent)) = todo.pop() {
+        let mut seen = read_inode(image, nid);
+        if seen.mode & 0o170_000 == 0o040_000 {
+            let entries = read_directory(&seen.data);
+            let names: Vec<_> = entries.iter().map(|(name, ..)| name.clone()).collect();
+            assert!(names.is_sorted_by(|left, right| left < right), "{names:?}");
+            for (name, child, kind) in entries {
+                match name.as_slice() {
+                    b"." => assert_eq!(child, nid),
+                    b".." => assert_eq!(child, parent),
+                    _ => {
+                        let expected = match read_inode(image, child).mode >> 12 { 8 => 1, 4 => 2, 2 => 3, 6 => 4, 1 => 5, 12 => 6, 10 => 7, other => panic!("type {other}") };
+                        assert_eq!(kind, expected);
+                        let below = if path.is_empty() { name } else { [path.as_slice(), b"/", &name].concat() };
+                        todo.push((below, child, nid));
+                    }
+                }
+            }
+            seen.data.clear();
+        }
+        found.insert(path, seen);
+    }
+    assert_eq!(found.values().map(|seen| seen.nid).collect::<std::collections::BTreeSet<_>>().len() as u64, u64_at(image, 1024 + 16), "inodes");
+    found
+}
+
+fn read_inode(image: &[u8], nid: u64) -> Seen {
+    let at = usize::try_from(u64::from(u32_at(image, 1024 + 40)) * 4096 + nid * 32).unwrap();
+    let format = u16_at(image, at);
+    let (extended, layout) = (format & 1 == 1, format >> 1);
+    let (size, uid, gid, links, mtime, header) = if extended {
+        let mtime = (u64_at(image, at + 32).cast_signed(), u32_at(image, at + 40));
+        (u64_at(image, at + 8), u32_at(image, at + 24), u32_at(image, at + 28), u32_at(image, at + 44), mtime, 64)
+    } else {
+        let mtime = (u64_at(image, 1024 + 24).cast_signed(), u32_at(image, 1024 + 32));
+        let (uid, gid) = (u16_at(image, at + 24).into(), u16_at(image, at + 26).into());
+        (u32_at(image, at + 8).into(), uid, gid, u16_at(image, at + 6).into(), mtime, 32)
+    };
+    assert!(at % 4096 + header <= 4096, "inode across blocks");
+    let mode = u16_at(image, at + 4);
+    let count = usize::from(u16_at(image, at + 2));
+    let xattr_bytes = if count == 0 { 0 } else { 12 + 4 * (count - 1) };
+    let xattrs = read_xattrs(&image[at + header..at + header + xattr_bytes]);
+    let device_or_block = u32_at(image, at + 16);
+    let size = usize::try_from(size).unwrap();
+    let has_data = matches!(mode >> 12, 8 | 4 | 10);
+    let data = match layout {
+        _ if !has_data => Vec::new(),
+        0 if size == 0 => Vec::new(),
+        0 => image[device_or_block as usize * 4096..][..size].to_vec(),
+        2 => {
+            let start = at + header + xattr_bytes;
+            assert!(start % 4096 + size % 4096 <= 4096, "inline data across blocks");
+            let whole = size - size % 4096;
+            [&image[device_or_block as usize * 4096..][..whole], &image[start..start + size % 4096]].concat()
+        }
+        other => panic!("layout {other}"),
+    };
+    let device = if has_data { 0 } else { device_or_block };
+    Seen { nid, mode, uid, gid, links, mtime, device, data, xattrs }
+}
+
+fn read_xattrs(area: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut at = 12;
+    while at < area.len() {
+        let (name, value) = (usize::from(area[at]), usize::from(u16_at(area, at + 2)));
+        let prefix = ["", "user.", "system.posix_acl_access", "system.posix_acl_default", "trusted.", "", "security."][usize::from(area[at + 1])];
+        let full = [prefix.as_bytes(), &area[at + 4..at + 4 + name]].concat();
+        found.push((full, area[at + 4 + name..at + 4 + name + value].to_vec()));
+        at = (at + 4 + name + value).next_multiple_of(4);
+    }
+    found
+}
+
+fn read_directory(data: &[u8]) -> Vec<(Vec<u8>, u64, u8)> {
+    let mut found = Vec::new();
+    for block in data.chunks(4096) {
+        let count = usize::from(u16_at(block, 8)) / 12;
+        for index in 0..count {
+            let at = index * 12;
+            let start = usize::from(u16_at(block, at + 8));
+            let end = if index + 1 < count { usize::from(u16_at(block, at + 20)) } else { block.len() };
+            let name: Vec<_> = block[start..end].iter().copied().take_while(|&byte| byte != 0).collect();
+            found.push((name, u64_at(block, at), block[at + 10]));
+        }
+    }
+    found
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap())
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+/// The opinion of erofs-utils; skipped, loudly, where they are not installed.
+pub(crate) fn fsck_erofs(image: &Path) {
+    match Command::new("fsck.erofs").arg("--extract").arg(image).output() {
+        Err(_) => eprintln!("SKIPPED: no fsck.erofs (Debian: erofs-utils)"),
+        Ok(run) => assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr)),
+    }
+}

@@ -1,0 +1,53 @@
+use super::super::testing::{X86_64, bzimage, module, package, vmlinux, zstd};
+use super::*;
+use crate::progress::Silent;
+
+const RELEASE: &str = "6.1.0-9-cloud-amd64";
+
+/// A kernel package: modules for all that is needed, under `prefix`.
+fn kernel_package(dir: &Path, prefix: &str) -> PathBuf {
+    let kernel = vmlinux(X86_64, b"text");
+    let image = bzimage(0x20f, &zstd(&kernel), kernel.len());
+    let boot = format!("boot/vmlinuz-{RELEASE}");
+    let module = module(&["depends="]);
+    let names: Vec<_> =
+        modules::NEEDED.iter().map(|name| format!("{prefix}lib/modules/{RELEASE}/kernel/{name}.ko")).collect();
+    let mut files: Vec<(&str, &[u8])> = vec![(&boot, &image), ("usr/share/doc/x", b"not wanted")];
+    files.extend(names.iter().map(|name| (name.as_str(), module.as_slice())));
+    let deb = dir.join("linux-image.deb");
+    package(&deb, &files);
+    deb
+}
+
+#[test]
+fn a_package_file_becomes_a_kernel_wherever_its_modules_are() {
+    for prefix in ["", "usr/"] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::at(dir.path().join("kernels"));
+        let deb = kernel_package(dir.path(), prefix);
+        let installed = stock(&store, Source::File(&deb), &Silent).unwrap();
+        assert_eq!((installed.name.as_str(), installed.kind), ("stock-6.1.0-9-cloud-amd64", Kind::Stock));
+        assert_eq!(fs::read(&installed.vmlinux).unwrap(), vmlinux(X86_64, b"text"));
+        let archive = fs::read(installed.modules.as_ref().unwrap()).unwrap();
+        assert!(String::from_utf8_lossy(&archive).contains("lib/modules/000-virtio_mmio.ko"));
+        assert_eq!(store.select(None).unwrap(), installed);
+        let left = fs::read_dir(installed.vmlinux.parent().unwrap()).unwrap().count();
+        assert_eq!(left, 3, "vmlinux, modules.cpio, kernel.json and nothing that was unpacked on the way");
+    }
+}
+
+#[test]
+fn another_package_is_refused_and_the_store_stays_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::at(dir.path().join("kernels"));
+    let before = stock(&store, Source::File(&kernel_package(dir.path(), "")), &Silent).unwrap();
+    let other = dir.path().join("other.deb");
+    package(&other, &[("usr/bin/true", b"\x7fELF")]);
+    assert!(matches!(stock(&store, Source::File(&other), &Silent), Err(KernelError::NoKernelInPackage { .. })));
+    package(&other, &[("boot/vmlinuz-7", b"text"), ("lib/modules/7/kernel/a.ko", b"x")]);
+    assert!(matches!(stock(&store, Source::File(&other), &Silent), Err(KernelError::NotAKernel { .. })));
+    fs::write(&other, b"not a package").unwrap();
+    assert!(matches!(stock(&store, Source::File(&other), &Silent), Err(KernelError::Deb(_))));
+    assert!(matches!(stock(&store, Source::File(Path::new("/no.deb")), &Silent), Err(KernelError::Deb(_))));
+    assert_eq!(store.list().unwrap(), [before]);
+}

@@ -1,0 +1,186 @@
+//! A guest that comes up: the monitor's reports and the agent's first words.
+
+use super::error::LaunchError;
+use super::timings::{Phase, Timings};
+use crate::control::{self, Receiver, Sender};
+use crate::monitor::spawn::Events;
+use crate::monitor::{MonitorEvent, MonitorPhase, MonitorProcess};
+use bottle_protocol::{Hello, ToHost};
+use std::collections::VecDeque;
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// How long the monitor may take to say why the guest hung up.
+const EXPLANATION: Duration = Duration::from_secs(2);
+
+/// The guest as the launcher sees it: the agent's messages, and the monitor's events in between.
+pub(super) struct Guest {
+    pub(super) sender: Sender,
+    receiver: Receiver,
+    events: Events,
+    console: ConsoleTail,
+}
+
+impl Guest {
+    pub(super) fn new(monitor: &MonitorProcess, control: UnixStream, verbose: bool) -> Result<Self, LaunchError> {
+        let (sender, receiver) = control::open(control)?;
+        Ok(Self { sender, receiver, events: monitor.events()?, console: ConsoleTail { lines: VecDeque::new(), verbose } })
+    }
+
+    /// The agent's next message. The monitor's events are dealt with on the way. Cancel-safe.
+    pub(super) async fn next(&mut self, timings: &mut Timings) -> Result<ToHost, LaunchError> {
+        loop {
+            tokio::select! {
+                // What the agent said before the machine ended comes first: its exit, above all.
+                biased;
+                message = self.receiver.next() => match message? {
+                    Some(message) => return Ok(message),
+                    None => return Err(self.explain(timings).await),
+                },
+                event = self.events.next() => self.observe(event?, timings)?,
+            }
+        }
+    }
+
+    /// Why the agent hung up: the monitor knows, if the machine ended.
+    async fn explain(&mut self, timings: &mut Timings) -> LaunchError {
+        let events = async {
+            loop {
+                match self.events.next().await {
+                    Ok(event) => {
+                        if let Err(error) = self.observe(event, timings) {
+                            return error;
+                        }
+                    }
+                    Err(error) => return error.into(),
+                }
+            }
+        };
+        match tokio::time::timeout(EXPLANATION, events).await {
+            Ok(error) => error,
+            Err(_) => LaunchError::AgentGone { console: self.console.text() },
+        }
+    }
+
+    fn observe(&mut self, event: Option<MonitorEvent>, timings: &mut Timings) -> Result<(), LaunchError> {
+        match event {
+            Some(MonitorEvent::Phase { phase, at_ns }) => {
+                timings.mark_at(launcher_phase(phase), at_ns);
+                Ok(())
+            }
+            Some(MonitorEvent::Console { line }) => {
+                self.console.push(line);
+                Ok(())
+            }
+            Some(MonitorEvent::Stopped(reason)) => {
+                Err(LaunchError::GuestEnded { reason, console: self.console.text() })
+            }
+            Some(MonitorEvent::Failed { causes }) => Err(LaunchError::Monitor { causes }),
+            None => Err(LaunchError::MonitorGone { console: self.console.text() }),
+        }
+    }
+
+    pub(super) async fn hello(&mut self, limit: Duration, timings: &mut Timings) -> Result<Hello, LaunchError> {
+        match tokio::time::timeout(limit, self.next(timings)).await {
+            Ok(Ok(ToHost::Hello(hello))) => {
+                timings.mark(Phase::AgentHello);
+                Ok(hello)
+            }
+            Ok(Ok(other)) => Err(LaunchError::Unexpected { message: name(&other), expected: "its hello" }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(LaunchError::Silent { limit, console: self.console.text() }),
+        }
+    }
+
+    /// Waits until the guest is set up and the command runs. `sent` environment variables are to be acknowledged.
+    pub(super) async fn started(&mut self, command: &str, sent: usize, timings: &mut Timings) -> Result<(), LaunchError> {
+        loop {
+            match self.next(timings).await? {
+                ToHost::Ready => {}
+                ToHost::Started { env_count, .. } if usize::try_from(env_count) != Ok(sent) => {
+                    return Err(LaunchError::Environment { got: env_count, sent });
+                }
+                ToHost::Started { .. } => {
+                    timings.mark(Phase::EnvAcknowledged);
+                    timings.mark(Phase::CommandStarted);
+                    return Ok(());
+                }
+                ToHost::SetupFailed { what, errno } => return Err(LaunchError::Setup { what, errno_value: errno }),
+                ToHost::StartFailed { stage, errno, detail, .. } => {
+                    return Err(LaunchError::Start { stage, errno_value: errno, detail, command: command.to_owned() });
+                }
+                other => return Err(LaunchError::Unexpected { message: name(&other), expected: "the command's start" }),
+            }
+        }
+    }
+}
+
+fn launcher_phase(phase: MonitorPhase) -> Phase {
+    match phase {
+        MonitorPhase::Started => Phase::MonitorStarted,
+        MonitorPhase::MemoryReady => Phase::MemoryMapped,
+        MonitorPhase::Entering => Phase::FirstKvmRun,
+        MonitorPhase::GuestAlive => Phase::GuestAlive,
+    }
+}
+
+/// The variant's name, for errors.
+pub(super) fn name(message: &ToHost) -> &'static str {
+    match message {
+        ToHost::Hello(_) => "Hello",
+        ToHost::Ready => "Ready",
+        ToHost::SetupFailed { .. } => "SetupFailed",
+        ToHost::Started { .. } => "Started",
+        ToHost::StartFailed { .. } => "StartFailed",
+        ToHost::Stdout { .. } => "Stdout",
+        ToHost::Stderr { .. } => "Stderr",
+        ToHost::Eof { .. } => "Eof",
+        ToHost::Credit { .. } => "Credit",
+        ToHost::Exited { .. } => "Exited",
+    }
+}
+
+/// The last lines of the guest's console, for errors; with `--console`, all of it on standard error.
+struct ConsoleTail {
+    lines: VecDeque<String>,
+    verbose: bool,
+}
+
+impl ConsoleTail {
+    /// Lines kept: a panic with its registers and call trace fits.
+    const LINES: usize = 40;
+
+    fn push(&mut self, line: String) {
+        if self.verbose {
+            // The carriage return is for a terminal in raw mode. A closed standard error is the caller's choice.
+            let _ = write!(std::io::stderr(), "{}\r\n", line.trim_end_matches('\n'));
+        }
+        if self.lines.len() == Self::LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+
+    /// Control characters of the guest's never reach the caller's terminal raw.
+    fn text(&self) -> String {
+        let clean = |c: char| if c == '\n' || !c.is_control() { c } else { '\u{fffd}' };
+        self.lines.iter().flat_map(|line| line.chars()).map(clean).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_console_tail_is_bounded_and_cannot_drive_a_terminal() {
+        let mut tail = ConsoleTail { lines: VecDeque::new(), verbose: false };
+        for number in 0..100 {
+            tail.push(format!("\x1b[2Jline {number}\n"));
+        }
+        let text = tail.text();
+        assert_eq!(text.lines().count(), ConsoleTail::LINES);
+        assert!(text.starts_with("\u{fffd}[2Jline 60\n") && !text.contains('\x1b'));
+    }
+}

@@ -1,0 +1,115 @@
+//! Everything that can go wrong between a resolved bottle and its command's exit, with the exit code that docker users expect.
+
+use super::claim::ClaimError;
+use crate::control::ControlError;
+use crate::host::kvm::KvmUnusable;
+use crate::monitor::SpawnError;
+use crate::vmm::stop::StopReason;
+use bottle_protocol::{ArgumentsTooLong, StartStage};
+use std::io;
+use std::time::Duration;
+
+/// Ours: nothing of the command's ran, or we lost it.
+pub const EXIT_OURS: u8 = 125;
+const EXIT_NOT_EXECUTABLE: u8 = 126;
+const EXIT_NOT_FOUND: u8 = 127;
+
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    #[error(transparent)]
+    Kvm(#[from] KvmUnusable),
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    #[error("cannot {what}")]
+    Host { what: &'static str, #[source] source: io::Error },
+    #[error("{}", causes.join(": "))]
+    Monitor { causes: Vec<String> },
+    #[error("the monitor process was killed{}", tail(console))]
+    MonitorGone { console: String },
+    #[error("the guest did not come up within {} s{}", limit.as_secs(), tail(console))]
+    Silent { limit: Duration, console: String },
+    #[error("the guest ended ({}) before the command did{}", ended_by(reason), tail(console))]
+    GuestEnded { reason: StopReason, console: String },
+    #[error("the guest agent hung up{}", tail(console))]
+    AgentGone { console: String },
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error("the guest agent sent `{message}` where {expected} was due")]
+    Unexpected { message: &'static str, expected: &'static str },
+    #[error("the guest agent acknowledged {got} environment variables of {sent}")]
+    Environment { got: u32, sent: usize },
+    #[error("the guest cannot {what}: {}", errno(*errno_value))]
+    Setup { what: String, errno_value: i32 },
+    #[error("{}", start_failed(*stage, *errno_value, detail, command))]
+    Start { stage: StartStage, errno_value: i32, detail: String, command: String },
+    #[error(transparent)]
+    TooLong(#[from] ArgumentsTooLong),
+}
+
+impl LaunchError {
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Start { stage: StartStage::NotFound, .. } => EXIT_NOT_FOUND,
+            Self::Start { stage: StartStage::NotExecutable | StartStage::Exec, .. } => EXIT_NOT_EXECUTABLE,
+            _ => EXIT_OURS,
+        }
+    }
+
+    /// The way out.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let look = "`--console` shows the kernel's log; `bottle-vmm doctor` checks this machine";
+        match self {
+            Self::Kvm(error) => Some(error.hint()),
+            Self::Claim(error) => error.hint(),
+            Self::TooLong(error) => error.hint(),
+            Self::Silent { .. } | Self::GuestEnded { .. } | Self::AgentGone { .. } | Self::MonitorGone { .. } => Some(look.to_owned()),
+            Self::Monitor { causes } if causes.iter().any(|cause| cause.contains("too small")) => {
+                Some("give the bottle more with `--mem`".to_owned())
+            }
+            Self::Start { stage: StartStage::User, .. } => {
+                Some("`--user` takes a name of the image's /etc/passwd, or numbers".to_owned())
+            }
+            Self::Start { stage: StartStage::NotFound, command, .. } if !command.contains('/') => {
+                Some("it was looked for in the PATH of the image; give the path, or another `--entrypoint`".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+fn tail(console: &str) -> String {
+    match console.trim_end() {
+        "" => "; its console is empty".to_owned(),
+        lines => format!("; its console ends with\n{}", lines.lines().map(|line| format!("  | {line}")).collect::<Vec<_>>().join("\n")),
+    }
+}
+
+fn ended_by(reason: &StopReason) -> String {
+    match reason {
+        StopReason::PowerOff => "power-off".to_owned(),
+        StopReason::Reset => "reset".to_owned(),
+        StopReason::Shutdown => "triple fault".to_owned(),
+        StopReason::Vcpu { index, detail } => format!("vCPU {index}: {detail}"),
+        StopReason::LauncherGone => "launcher gone".to_owned(),
+    }
+}
+
+fn errno(value: i32) -> String {
+    io::Error::from_raw_os_error(value).to_string()
+}
+
+fn start_failed(stage: StartStage, value: i32, detail: &str, command: &str) -> String {
+    let why = errno(value);
+    match stage {
+        StartStage::NotFound => format!("`{command}` is not in the image"),
+        StartStage::NotExecutable | StartStage::Exec => format!("`{command}` cannot be executed: {why}"),
+        StartStage::User => format!("there is no user `{detail}` in the image"),
+        StartStage::Cwd => format!("the working directory `{detail}` cannot be used: {why}"),
+        StartStage::Limits => format!("the guest's kernel does not take the command line and environment: {detail}"),
+        StartStage::Fork | StartStage::Streams => format!("the guest cannot start `{command}` ({detail}): {why}"),
+    }
+}

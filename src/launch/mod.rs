@@ -1,0 +1,140 @@
+//! From a resolved bottle to its command's exit code: the only place that sees both bottles and machines.
+
+pub mod claim;
+pub mod error;
+pub mod session;
+pub mod signals;
+pub mod streams;
+pub mod terminal;
+pub mod timings;
+
+mod boot;
+
+pub use error::{EXIT_OURS, LaunchError};
+
+use crate::host;
+use crate::monitor::{MonitorProcess, MonitorSpec};
+use bottle_protocol::{ArgumentLimits, CONTROL_PORT, DeviceName, Hostname, ProcessId, SecretEnv, Setup, Start, ToAgent};
+use boot::Guest;
+use claim::Claim;
+use session::{Outcome, Session};
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+use timings::{Phase, Timings};
+
+/// A bottle with everything looked up: open files and values.
+pub struct Bottle {
+    pub name: String,
+    pub hostname: Hostname,
+    pub vcpus: u8,
+    pub memory_mib: u64,
+    pub kernel: File,
+    pub modules: Option<File>,
+    /// Words for the kernel command line.
+    pub kernel_args: String,
+    /// EROFS, read-only, shared with any number of other bottles.
+    pub root: File,
+    /// A formatted disk for what the bottle writes; without one it stays in memory.
+    pub scratch: Option<File>,
+    pub command: Command,
+    /// The guest kernel's log goes to standard error.
+    pub console: bool,
+    /// How long the guest may take until its agent says hello.
+    pub boot_limit: Duration,
+    /// How long the command may take.
+    pub time_limit: Option<Duration>,
+}
+
+/// What runs in the guest.
+pub struct Command {
+    pub argv: Vec<CString>,
+    pub env: SecretEnv,
+    pub cwd: CString,
+    pub user: CString,
+    pub tty: bool,
+    pub stdin: bool,
+}
+
+/// Runs a bottle to its end. Whatever the way out, nothing of it is left when this returns.
+///
+/// # Errors
+/// [`LaunchError`]; the command's own failure is no error but an [`Outcome`].
+pub fn launch(bottle: Bottle, timings: &mut Timings) -> Result<Outcome, LaunchError> {
+    ArgumentLimits::GUEST.check(&bottle.command.argv, &bottle.command.env)?;
+    let _claim = Claim::new(&bottle.name)?;
+    let kvm = host::kvm::open()?;
+    let (control, guest_end) = UnixStream::pair().map_err(|source| LaunchError::Host { what: "make a socket pair", source })?;
+    let monitor = MonitorProcess::start()?;
+    build_machine(&monitor, &bottle, &kvm, &guest_end)?;
+    drop((kvm, guest_end));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| LaunchError::Host { what: "start the event loop", source })?;
+    let outcome = runtime.block_on(run(&monitor, bottle, control, timings));
+    drop(monitor);
+    timings.mark(Phase::AllGone);
+    outcome
+}
+
+fn build_machine(monitor: &MonitorProcess, bottle: &Bottle, kvm: &File, guest_end: &UnixStream) -> Result<(), LaunchError> {
+    let entropy = File::open("/dev/urandom").map_err(|source| LaunchError::Host { what: "open /dev/urandom", source })?;
+    let mut descriptors: Vec<RawFd> = vec![kvm.as_raw_fd(), entropy.as_raw_fd(), bottle.kernel.as_raw_fd()];
+    descriptors.extend(bottle.modules.as_ref().map(AsRawFd::as_raw_fd));
+    descriptors.push(bottle.root.as_raw_fd());
+    descriptors.extend(bottle.scratch.as_ref().map(AsRawFd::as_raw_fd));
+    descriptors.push(guest_end.as_raw_fd());
+    let mut disks_read_only = vec![true];
+    disks_read_only.extend(bottle.scratch.as_ref().map(|_| false));
+    let spec = MonitorSpec {
+        vcpus: bottle.vcpus,
+        memory_mib: bottle.memory_mib,
+        cmdline: bottle.kernel_args.clone(),
+        verbose_console: bottle.console,
+        modules: bottle.modules.is_some(),
+        disks_read_only,
+        vsock_ports: vec![CONTROL_PORT],
+    };
+    Ok(monitor.build(&spec, &descriptors)?)
+}
+
+/// Boots, sets the guest up, starts the command and stays with it.
+async fn run(
+    monitor: &MonitorProcess,
+    bottle: Bottle,
+    control: UnixStream,
+    timings: &mut Timings,
+) -> Result<Outcome, LaunchError> {
+    let mut signals = signals::Signals::watch().map_err(|source| LaunchError::Host { what: "watch for signals", source })?;
+    let mut guest = Guest::new(monitor, control, bottle.console)?;
+    let hello = tokio::select! {
+        hello = guest.hello(bottle.boot_limit, timings) => hello?,
+        signal = signals.termination() => return Ok(Outcome::Interrupted(signal)),
+    };
+    hello.limits.check(&bottle.command.argv, &bottle.command.env)?;
+    let scratch = bottle.scratch.is_some().then(|| device("vdb")).transpose()?;
+    guest.sender.send(&ToAgent::Setup(Setup { hostname: bottle.hostname, root: device("vda")?, scratch }))?;
+    let Command { argv, env, cwd, user, tty, stdin } = bottle.command;
+    let name = argv.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+    let sent = env.len();
+    let size = tty.then(terminal::size);
+    let start = Start { process: PROCESS, argv, env, cwd, create_cwd: true, user, tty: size, stdin };
+    guest.sender.send(&ToAgent::Start(start))?;
+    let started = tokio::select! {
+        started = guest.started(&name, sent, timings) => started,
+        signal = signals.termination() => return Ok(Outcome::Interrupted(signal)),
+    };
+    started?;
+    let mut session = Session::begin(guest, signals, tty, stdin)?;
+    session.run(bottle.time_limit, timings).await
+}
+
+/// The one command of a bottle.
+const PROCESS: ProcessId = ProcessId::FIRST;
+
+fn device(name: &str) -> Result<DeviceName, LaunchError> {
+    DeviceName::new(name).map_err(|error| LaunchError::Control(bottle_protocol::ProtocolError::from(error).into()))
+}

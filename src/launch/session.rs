@@ -1,0 +1,248 @@
+//! While the command runs: streams, window sizes and signals in both directions, and its exit.
+
+use super::boot::{Guest, name};
+use super::error::LaunchError;
+use super::signals::{Caught, Signals};
+use super::streams::{Output, Written, read_stdin};
+use super::terminal::{self, RawMode};
+use super::timings::{Phase, Timings};
+use super::PROCESS;
+use bottle_protocol::{ExitStatus, MAX_DATA, OutputStream, ReceiveWindow, SignalNumber, ToAgent, ToHost, Window};
+use std::io;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How a bottle ended, when nothing of ours went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Exited(ExitStatus),
+    /// `--timeout` was over.
+    TimedOut(Duration),
+    /// The caller ended it by this signal before the command could answer.
+    Interrupted(u8),
+}
+
+impl Outcome {
+    /// As `docker run` and `timeout` have it.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Exited(status) => status.exit_code(),
+            Self::TimedOut(_) => 124,
+            Self::Interrupted(signal) => signal.saturating_add(128),
+        }
+    }
+}
+
+const SIGPIPE: u32 = 13;
+
+pub(super) struct Session {
+    guest: Guest,
+    signals: Signals,
+    stdin: Stdin,
+    stdout: Downstream,
+    stderr: Downstream,
+    written: mpsc::UnboundedReceiver<Written>,
+    /// Restores the terminal when the session is dropped.
+    raw: Option<RawMode>,
+}
+
+/// Standard input on its way to the guest.
+struct Stdin {
+    chunks: Option<mpsc::Receiver<Vec<u8>>>,
+    waiting: Vec<u8>,
+    window: Window,
+}
+
+/// One output on its way to the caller.
+struct Downstream {
+    stream: OutputStream,
+    output: Output,
+    window: ReceiveWindow,
+    /// Bytes given to the thread that are not written yet.
+    outstanding: usize,
+}
+
+enum Step {
+    Message(ToHost),
+    Chunk(Option<Vec<u8>>),
+    Written(Written),
+    Signal(Caught, bool),
+    TimeUp,
+}
+
+fn host(what: &'static str) -> impl Fn(io::Error) -> LaunchError {
+    move |source| LaunchError::Host { what, source }
+}
+
+impl Session {
+    pub(super) fn begin(guest: Guest, signals: Signals, tty: bool, stdin: bool) -> Result<Self, LaunchError> {
+        let (report, written) = mpsc::unbounded_channel();
+        let raw = if tty && stdin { RawMode::enter().map_err(host("switch the terminal to raw mode"))? } else { None };
+        let chunks = if stdin { Some(read_stdin().map_err(host("read standard input"))?) } else { None };
+        Ok(Self {
+            guest,
+            signals,
+            stdin: Stdin { chunks, waiting: Vec::new(), window: Window::new() },
+            stdout: Downstream::start(OutputStream::Stdout, report.clone())?,
+            stderr: Downstream::start(OutputStream::Stderr, report)?,
+            written,
+            raw,
+        })
+    }
+
+    /// Stays until the command has exited and its output is written, the time is up, or the caller insists.
+    pub(super) async fn run(&mut self, limit: Option<Duration>, timings: &mut Timings) -> Result<Outcome, LaunchError> {
+        let mut exited = None;
+        let deadline = limit.map(|limit| (limit, tokio::time::Instant::now() + limit));
+        loop {
+            if let (Some(status), true) = (exited, self.all_written()) {
+                return Ok(Outcome::Exited(status));
+            }
+            match self.step(deadline.map(|(_, at)| at), exited.is_some(), timings).await? {
+                Step::Message(ToHost::Exited { status, .. }) => {
+                    timings.mark(Phase::CommandExited);
+                    exited = Some(status);
+                }
+                Step::Message(message) => self.take(message)?,
+                Step::Chunk(chunk) => self.queue_stdin(chunk)?,
+                Step::Written(written) => self.account(written, exited.is_some())?,
+                Step::Signal(Caught::Forward(signal), true) => return Ok(Outcome::Interrupted(signal)),
+                Step::Signal(caught, _) => self.pass_on(caught)?,
+                Step::TimeUp => return Ok(Outcome::TimedOut(limit.unwrap_or_default())),
+            }
+        }
+    }
+
+    async fn step(
+        &mut self,
+        deadline: Option<tokio::time::Instant>,
+        exited: bool,
+        timings: &mut Timings,
+    ) -> Result<Step, LaunchError> {
+        let Self { guest, signals, stdin, written, .. } = self;
+        let time_up = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        Ok(tokio::select! {
+            message = guest.next(timings), if !exited => Step::Message(message?),
+            chunk = stdin.next(), if stdin.wants() && !exited => Step::Chunk(chunk),
+            Some(written) = written.recv() => Step::Written(written),
+            (caught, insists) = signals.next() => Step::Signal(caught, insists),
+            () = time_up, if !exited => Step::TimeUp,
+        })
+    }
+
+    fn all_written(&self) -> bool {
+        self.stdout.outstanding == 0 && self.stderr.outstanding == 0
+    }
+
+    fn take(&mut self, message: ToHost) -> Result<(), LaunchError> {
+        match message {
+            ToHost::Stdout { bytes, .. } => self.stdout.take(bytes.into_vec()),
+            ToHost::Stderr { bytes, .. } => self.stderr.take(bytes.into_vec()),
+            ToHost::Eof { .. } => Ok(()),
+            ToHost::Credit { bytes, .. } => {
+                self.stdin.window.refill(bytes).map_err(|error| LaunchError::Control(error.into()))?;
+                self.send_stdin()
+            }
+            other => Err(LaunchError::Unexpected { message: name(&other), expected: "output or exit of the command" }),
+        }
+    }
+
+    fn queue_stdin(&mut self, chunk: Option<Vec<u8>>) -> Result<(), LaunchError> {
+        match chunk {
+            Some(chunk) => {
+                self.stdin.waiting = chunk;
+                self.send_stdin()
+            }
+            None => {
+                self.stdin.chunks = None;
+                Ok(self.guest.sender.send(&ToAgent::StdinEof { process: PROCESS })?)
+            }
+        }
+    }
+
+    /// Sends what waits, as far as the guest's window goes.
+    fn send_stdin(&mut self) -> Result<(), LaunchError> {
+        while !self.stdin.waiting.is_empty() && self.stdin.window.available() > 0 {
+            let room = self.stdin.window.available().min(MAX_DATA);
+            let length = self.stdin.waiting.len().min(usize::try_from(room).unwrap_or(0));
+            let rest = self.stdin.waiting.split_off(length);
+            let bytes = std::mem::replace(&mut self.stdin.waiting, rest);
+            let consumed = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            self.stdin.window.consume(consumed).map_err(|error| LaunchError::Control(error.into()))?;
+            self.guest.sender.send_stdin(PROCESS, &bytes)?;
+        }
+        Ok(())
+    }
+
+    fn account(&mut self, written: Written, exited: bool) -> Result<(), LaunchError> {
+        let (stream, bytes) = match written {
+            Written::Bytes(stream, bytes) => (stream, bytes),
+            // As in a pipeline on the host: a command whose reader is gone is told by SIGPIPE.
+            Written::Closed(_) if exited => return Ok(()),
+            Written::Closed(_) => return self.signal(SIGPIPE),
+        };
+        let downstream = if stream == OutputStream::Stdout { &mut self.stdout } else { &mut self.stderr };
+        match downstream.wrote(bytes)? {
+            Some(credit) if !exited => {
+                Ok(self.guest.sender.send(&ToAgent::Credit { process: PROCESS, stream, bytes: credit })?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn pass_on(&mut self, caught: Caught) -> Result<(), LaunchError> {
+        match caught {
+            Caught::Forward(signal) => self.signal(signal.into()),
+            Caught::Resized if self.raw.is_some() => {
+                Ok(self.guest.sender.send(&ToAgent::Resize { process: PROCESS, size: terminal::size() })?)
+            }
+            Caught::Resized => Ok(()),
+        }
+    }
+
+    fn signal(&mut self, number: u32) -> Result<(), LaunchError> {
+        let signal = SignalNumber::new(number)
+            .map_err(|error| LaunchError::Control(bottle_protocol::ProtocolError::from(error).into()))?;
+        Ok(self.guest.sender.send(&ToAgent::Signal { process: PROCESS, signal })?)
+    }
+}
+
+impl Stdin {
+    fn wants(&self) -> bool {
+        self.chunks.is_some() && self.waiting.is_empty()
+    }
+
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        match &mut self.chunks {
+            Some(chunks) => chunks.recv().await,
+            None => None,
+        }
+    }
+}
+
+impl Downstream {
+    fn start(stream: OutputStream, report: mpsc::UnboundedSender<Written>) -> Result<Self, LaunchError> {
+        let output = Output::start(stream, report).map_err(host("write the command's output"))?;
+        Ok(Self { stream, output, window: ReceiveWindow::new(), outstanding: 0 })
+    }
+
+    fn take(&mut self, bytes: Vec<u8>) -> Result<(), LaunchError> {
+        self.window.receive(bytes.len()).map_err(|error| LaunchError::Control(error.into()))?;
+        self.outstanding = self.outstanding.saturating_add(bytes.len());
+        self.output.write(bytes);
+        Ok(())
+    }
+
+    /// The credit to give the guest for it, if it is time.
+    fn wrote(&mut self, bytes: usize) -> Result<Option<u32>, LaunchError> {
+        debug_assert!(self.outstanding >= bytes, "{:?} reports more than it was given", self.stream);
+        self.outstanding = self.outstanding.saturating_sub(bytes);
+        self.window.dispose(bytes).map_err(|error| LaunchError::Control(error.into()))
+    }
+}

@@ -1,0 +1,95 @@
+//! The caller's standard streams, each on a thread of its own: they may be files, pipes or terminals, may block for ever, and may
+//! be shared with other programs, so they are neither switched to non-blocking nor given to epoll.
+
+use bottle_protocol::OutputStream;
+use std::io::{self, Read, Write};
+use std::sync::mpsc as blocking;
+use std::thread::{self, JoinHandle};
+use tokio::sync::mpsc;
+
+/// Bytes read from standard input at once.
+const CHUNK: usize = 64 << 10;
+
+/// Reads standard input; the channel closes at its end. One chunk waits at most, so nothing is read ahead of the guest.
+///
+/// # Errors
+/// When the thread cannot be started.
+pub fn read_stdin() -> io::Result<mpsc::Receiver<Vec<u8>>> {
+    let (sender, receiver) = mpsc::channel(1);
+    // The thread is never joined: it may be inside a read that never returns, and it ends with the process.
+    thread::Builder::new().name("stdin".into()).spawn(move || {
+        let mut stdin = io::stdin().lock();
+        loop {
+            let mut chunk = vec![0; CHUNK];
+            match stdin.read(&mut chunk) {
+                Ok(0) => return,
+                Ok(read) => chunk.truncate(read),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return,
+            }
+            if sender.blocking_send(chunk).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(receiver)
+}
+
+/// What became of bytes that were given to an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// So many are out.
+    Bytes(OutputStream, usize),
+    /// Nobody reads this output any more.
+    Closed(OutputStream),
+}
+
+/// Writes one output on a thread. Dropping it lets the thread finish what it has; [`Output::finish`] waits for that.
+pub struct Output {
+    queue: blocking::Sender<Vec<u8>>,
+    thread: JoinHandle<()>,
+}
+
+impl Output {
+    /// `report` hears of every chunk; what was sent is bounded by the guest's window.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(stream: OutputStream, report: mpsc::UnboundedSender<Written>) -> io::Result<Self> {
+        let (queue, chunks) = blocking::channel::<Vec<u8>>();
+        let name = if stream == OutputStream::Stdout { "stdout" } else { "stderr" };
+        let thread = thread::Builder::new().name(name.into()).spawn(move || match stream {
+            OutputStream::Stdout => write_all(&chunks, &mut io::stdout().lock(), stream, &report),
+            OutputStream::Stderr => write_all(&chunks, &mut io::stderr().lock(), stream, &report),
+        })?;
+        Ok(Self { queue, thread })
+    }
+
+    pub fn write(&self, bytes: Vec<u8>) {
+        // The thread only ends when the queue is dropped.
+        let _ = self.queue.send(bytes);
+    }
+
+    /// Waits until everything is written.
+    pub fn finish(self) {
+        drop(self.queue);
+        let _ = self.thread.join();
+    }
+}
+
+fn write_all(
+    chunks: &blocking::Receiver<Vec<u8>>,
+    to: &mut impl Write,
+    stream: OutputStream,
+    report: &mpsc::UnboundedSender<Written>,
+) {
+    let mut open = true;
+    for chunk in chunks {
+        if open && to.write_all(&chunk).and_then(|()| to.flush()).is_err() {
+            open = false;
+            let _ = report.send(Written::Closed(stream));
+        }
+        // What can no longer be written is disposed of all the same: the guest is told by a signal, not by a stall.
+        let _ = report.send(Written::Bytes(stream, chunk.len()));
+    }
+}

@@ -1,0 +1,14 @@
+//! bottle-vmm.
+pub mod cli;
+pub mod control;
+pub mod debian;
+pub mod host;
+pub mod image;
+pub mod kernel;
+pub mod launch;
+pub mod monitor;
+pub mod paths;
+pub mod progress;
+pub mod scratch;
+pub mod sys;
+pub mod vmm;

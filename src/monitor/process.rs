@@ -1,0 +1,141 @@
+//! The monitor's side: from a socket to a running machine.
+
+use super::wire::{self, MonitorEvent, MonitorPhase, MonitorSpec, WireError};
+use crate::vmm::machine::Observer;
+use crate::vmm::{DiskSpec, Machine, MachineError, MachineSpec};
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
+use nix::time::{ClockId, clock_gettime};
+use std::error::Error;
+use std::fs::File;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// The one argument that makes the program a monitor. Not a command: people never type it.
+pub const MONITOR_WORD: &str = "__monitor";
+
+#[derive(Debug, thiserror::Error)]
+pub enum MonitorError {
+    #[error("the monitor cannot harden itself")]
+    Harden(#[source] nix::Error),
+    #[error("the monitor does not understand the launcher")]
+    Wire(#[from] WireError),
+    #[error("the launcher hung up before it said what to run")]
+    NoSpec,
+    #[error("the machine cannot be made")]
+    Machine(#[from] MachineError),
+}
+
+/// Runs a machine as told over the socket that is this process's descriptor 0. `agent` is the guest's PID 1.
+///
+/// Returns when the machine has ended; the process must end then, since vCPU threads may still be inside the guest.
+pub fn main(agent: &'static [u8]) -> ExitCode {
+    // A duplicate, so that it is an owned descriptor like any other; 0 itself stays open and is never read as input.
+    let Ok(control) = std::io::stdin().as_fd().try_clone_to_owned() else { return ExitCode::FAILURE };
+    let control = Arc::new(control);
+    report_panics(&control);
+    let event = match run(&control, agent) {
+        Ok(reason) => MonitorEvent::Stopped(reason),
+        Err(error) => MonitorEvent::Failed { causes: causes(&error) },
+    };
+    // A launcher that is gone needs no report.
+    let _ = wire::send_message(control.as_fd(), &event, true);
+    ExitCode::SUCCESS
+}
+
+fn run(control: &Arc<OwnedFd>, agent: &'static [u8]) -> Result<crate::vmm::stop::StopReason, MonitorError> {
+    harden().map_err(MonitorError::Harden)?;
+    tell_phase(control, MonitorPhase::Started);
+    let (spec, descriptors) = wire::receive(control.as_fd())?.ok_or(MonitorError::NoSpec)?;
+    let machine = Machine::build(machine_spec(spec, descriptors, agent)?, observer(control))?;
+    // Everything that needs a descriptor, memory or a capability exists now: here the sandbox closes.
+    Ok(machine.run(control.as_raw_fd())?)
+}
+
+/// What needs no sandbox: dies with the launcher, leaves no core dump, cannot be traced by others of the same user.
+fn harden() -> nix::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    prctl::set_dumpable(false)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)
+}
+
+fn observer(control: &Arc<OwnedFd>) -> Observer {
+    let phase = |phase| {
+        let control = Arc::clone(control);
+        move || tell_phase(&control, phase)
+    };
+    let console = Arc::clone(control);
+    Observer {
+        memory_ready: Box::new(phase(MonitorPhase::MemoryReady)),
+        entering: Box::new(phase(MonitorPhase::Entering)),
+        guest_alive: Box::new(phase(MonitorPhase::GuestAlive)),
+        console: Box::new(move |line| {
+            let line = String::from_utf8_lossy(line).into_owned();
+            // A launcher that falls behind loses lines; the guest must not be able to stop its vCPU, or us, with output.
+            let _ = wire::send_message(console.as_fd(), &MonitorEvent::Console { line }, false);
+        }),
+    }
+}
+
+fn tell_phase(control: &Arc<OwnedFd>, phase: MonitorPhase) {
+    let _ = wire::send_message(control.as_fd(), &MonitorEvent::Phase { phase, at_ns: now_ns() }, false);
+}
+
+/// CLOCK_MONOTONIC in nanoseconds: the same clock in launcher and monitor.
+#[must_use]
+pub fn now_ns() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| {
+        let (seconds, nanos) = (u64::try_from(time.tv_sec()), u64::try_from(time.tv_nsec()));
+        seconds.unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(nanos.unwrap_or(0))
+    })
+}
+
+/// Gives each descriptor its part, in the order that [`MonitorSpec::descriptors`] documents.
+fn machine_spec(spec: MonitorSpec, descriptors: Vec<OwnedFd>, agent: &'static [u8]) -> Result<MachineSpec, WireError> {
+    let mismatch = WireError::Descriptors { got: descriptors.len(), wanted: spec.descriptors() };
+    if descriptors.len() != spec.descriptors() {
+        return Err(mismatch);
+    }
+    let mut descriptors = descriptors.into_iter();
+    let mut next = || descriptors.next();
+    let (Some(kvm), Some(entropy), Some(kernel)) = (next(), next(), next()) else { return Err(mismatch) };
+    let modules = if spec.modules { next().map(File::from) } else { None };
+    let disks = spec.disks_read_only.iter().zip(descriptors.by_ref());
+    let disks = disks.map(|(&read_only, fd)| DiskSpec { file: fd.into(), read_only }).collect();
+    let vsock_ports = spec.vsock_ports.into_iter().zip(descriptors.map(UnixStream::from)).collect();
+    Ok(MachineSpec {
+        kvm: kvm.into(),
+        entropy: entropy.into(),
+        vcpus: spec.vcpus,
+        memory_mib: spec.memory_mib,
+        kernel: kernel.into(),
+        modules,
+        agent,
+        cmdline: spec.cmdline,
+        verbose_console: spec.verbose_console,
+        disks,
+        vsock_ports,
+    })
+}
+
+fn causes(error: &dyn Error) -> Vec<String> {
+    let mut causes = vec![error.to_string()];
+    let mut next = error.source();
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    causes
+}
+
+/// The monitor's standard error leads nowhere: a panic is told to the launcher instead, then the process aborts.
+fn report_panics(control: &Arc<OwnedFd>) {
+    let control = Arc::clone(control);
+    std::panic::set_hook(Box::new(move |panic| {
+        let causes = vec!["the monitor has a bug".to_owned(), panic.to_string()];
+        let _ = wire::send_message(control.as_fd(), &MonitorEvent::Failed { causes }, false);
+    }));
+}

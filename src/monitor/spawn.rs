@@ -1,0 +1,107 @@
+//! The launcher's side: starts a monitor, hands it its descriptors, hears its events, and sees it gone.
+
+use super::process::MONITOR_WORD;
+use super::wire::{self, MonitorEvent, MonitorSpec, PACKET_MAX, WireError};
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use tokio::net::UnixStream;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    #[error("cannot start the monitor process")]
+    Start(#[source] io::Error),
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+/// A running monitor. Dropping it kills the monitor and waits until it is gone.
+#[derive(Debug)]
+pub struct MonitorProcess {
+    child: Child,
+    control: OwnedFd,
+}
+
+impl MonitorProcess {
+    /// Starts this program again as a monitor: empty environment, its own process group (so that the terminal's signals go to
+    /// the launcher alone), nothing but the control socket as descriptor 0.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn start() -> Result<Self, SpawnError> {
+        let (control, theirs) = wire::pair()?;
+        let child = Command::new("/proc/self/exe")
+            .arg0("bottle-vmm-monitor")
+            .arg(MONITOR_WORD)
+            .env_clear()
+            .process_group(0)
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(SpawnError::Start)?;
+        Ok(Self { child, control })
+    }
+
+    /// Tells the monitor what to build; the descriptors in the order of [`MonitorSpec::descriptors`].
+    ///
+    /// # Errors
+    /// When the monitor is gone.
+    pub fn build(&self, spec: &MonitorSpec, descriptors: &[RawFd]) -> Result<(), SpawnError> {
+        Ok(wire::send_with_descriptors(self.control.as_fd(), spec, descriptors)?)
+    }
+
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The monitor's events. `None` from [`Events::next`] means that it has gone.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors. Must be called inside a tokio runtime.
+    pub fn events(&self) -> Result<Events, SpawnError> {
+        let control = std::os::unix::net::UnixStream::from(self.control.try_clone().map_err(SpawnError::Start)?);
+        control.set_nonblocking(true).map_err(SpawnError::Start)?;
+        Ok(Events { control: UnixStream::from_std(control).map_err(SpawnError::Start)?, packet: vec![0; PACKET_MAX] })
+    }
+}
+
+impl Drop for MonitorProcess {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already. Waiting is short: the kernel is freeing the guest's memory.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// See [`MonitorProcess::events`]. A read of the socket yields one packet.
+#[derive(Debug)]
+pub struct Events {
+    control: UnixStream,
+    packet: Vec<u8>,
+}
+
+impl Events {
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// When the monitor sends what is no event.
+    pub async fn next(&mut self) -> Result<Option<MonitorEvent>, SpawnError> {
+        loop {
+            self.control.readable().await.map_err(SpawnError::Start)?;
+            match self.control.try_read(&mut self.packet) {
+                Ok(0) => return Ok(None),
+                Ok(length) => {
+                    let packet = self.packet.get(..length).unwrap_or_default();
+                    return Ok(Some(serde_json::from_slice(packet).map_err(WireError::from)?));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // A killed monitor may leave a reset behind instead of an orderly end.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) => return Err(SpawnError::Start(error)),
+            }
+        }
+    }
+}

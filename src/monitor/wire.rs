@@ -1,0 +1,150 @@
+//! Messages between the launcher and the monitor, over a sequenced-packet socket: one JSON message a packet.
+//!
+//! Launcher → monitor: one [`MonitorSpec`], its descriptors attached (SCM_RIGHTS, unix(7)). Monitor → launcher: [`MonitorEvent`]s.
+//! The monitor is the less trusted side: the launcher bounds every packet and treats what is in it as a report, never as a request.
+
+use crate::vmm::stop::StopReason;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg, send, sendmsg, socketpair,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// Largest packet either side takes.
+pub const PACKET_MAX: usize = 64 << 10;
+/// Linux passes at most 253 descriptors at once (SCM_MAX_FD); a machine needs a fraction of it.
+pub const DESCRIPTORS_MAX: usize = 64;
+
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    #[error("cannot make the socket between launcher and monitor")]
+    Socket(#[source] nix::Error),
+    #[error("cannot send to the other side")]
+    Send(#[source] nix::Error),
+    #[error("cannot receive from the other side")]
+    Receive(#[source] nix::Error),
+    #[error("a message between launcher and monitor is over {PACKET_MAX} bytes")]
+    TooLong,
+    #[error("a message between launcher and monitor is not understood")]
+    Message(#[from] serde_json::Error),
+    #[error("{got} descriptors came where {wanted} were announced")]
+    Descriptors { got: usize, wanted: usize },
+}
+
+/// What the monitor is to build. The descriptors follow in the order of [`MonitorSpec::descriptors`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MonitorSpec {
+    pub vcpus: u8,
+    pub memory_mib: u64,
+    pub cmdline: String,
+    pub verbose_console: bool,
+    pub modules: bool,
+    /// A word for each disk: whether it is read-only.
+    pub disks_read_only: Vec<bool>,
+    pub vsock_ports: Vec<u32>,
+}
+
+impl MonitorSpec {
+    /// KVM, entropy, kernel, then modules if any, disks, vsock ports.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        3 + usize::from(self.modules) + self.disks_read_only.len() + self.vsock_ports.len()
+    }
+}
+
+/// Points in time that only the monitor sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MonitorPhase {
+    Started,
+    MemoryReady,
+    Entering,
+    GuestAlive,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MonitorEvent {
+    /// CLOCK_MONOTONIC, nanoseconds.
+    Phase { phase: MonitorPhase, at_ns: u64 },
+    /// A line, or a piece of one, of the guest's console.
+    Console { line: String },
+    Stopped(StopReason),
+    /// The monitor could not do its work; the causes, outermost first.
+    Failed { causes: Vec<String> },
+}
+
+/// Both ends of a new socket: sequenced packets, closed on exec.
+///
+/// # Errors
+/// When the process is out of descriptors.
+pub fn pair() -> Result<(OwnedFd, OwnedFd), WireError> {
+    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).map_err(WireError::Socket)
+}
+
+/// Sends one message with descriptors.
+///
+/// # Errors
+/// When it is too long or the other side is gone.
+pub fn send_with_descriptors(socket: BorrowedFd<'_>, message: &impl Serialize, fds: &[RawFd]) -> Result<(), WireError> {
+    let bytes = encode(message)?;
+    let rights = [ControlMessage::ScmRights(fds)];
+    let rights = if fds.is_empty() { &[] } else { rights.as_slice() };
+    sendmsg::<UnixAddr>(socket.as_raw_fd(), &[IoSlice::new(&bytes)], rights, MsgFlags::MSG_NOSIGNAL, None)
+        .map_err(WireError::Send)?;
+    Ok(())
+}
+
+/// Sends one message; with `wait` false it is dropped when the socket is full.
+///
+/// # Errors
+/// When it is too long or the other side is gone.
+pub fn send_message(socket: BorrowedFd<'_>, message: &impl Serialize, wait: bool) -> Result<(), WireError> {
+    let flags = if wait { MsgFlags::MSG_NOSIGNAL } else { MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT };
+    send(socket.as_raw_fd(), &encode(message)?, flags).map_err(WireError::Send)?;
+    Ok(())
+}
+
+fn encode(message: &impl Serialize) -> Result<Vec<u8>, WireError> {
+    let bytes = serde_json::to_vec(message)?;
+    if bytes.len() > PACKET_MAX { Err(WireError::TooLong) } else { Ok(bytes) }
+}
+
+/// Receives one message and the descriptors that came with it. `None` when the other side hung up.
+///
+/// # Errors
+/// When the message is cut, too long, or no message.
+pub fn receive<M: DeserializeOwned>(socket: BorrowedFd<'_>) -> Result<Option<(M, Vec<OwnedFd>)>, WireError> {
+    let mut bytes = vec![0u8; PACKET_MAX];
+    let mut space = nix::cmsg_space!([RawFd; DESCRIPTORS_MAX]);
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let received =
+        recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags).map_err(WireError::Receive)?;
+    let cut = received.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
+    let length = received.bytes;
+    let mut descriptors = Vec::new();
+    for message in received.cmsgs().map_err(WireError::Receive)? {
+        if let ControlMessageOwned::ScmRights(fds) = message {
+            descriptors.extend(fds.into_iter().map(own));
+        }
+    }
+    match length {
+        0 => Ok(None),
+        _ if cut => Err(WireError::TooLong),
+        _ => Ok(Some((serde_json::from_slice(&bytes[..length])?, descriptors))),
+    }
+}
+
+#[expect(unsafe_code, reason = "received descriptors arrive as bare numbers")]
+fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: the kernel has just put this descriptor into our table for us, and nothing else knows its number.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+#[cfg(test)]
+#[path = "wire_test.rs"]
+mod tests;

@@ -1,0 +1,22 @@
+//! How long work tells that it goes on.
+//!
+//! Law: the library never prints; whoever started the work decides what a person sees.
+
+/// Told by work that takes seconds or minutes. Implementations must not block or fail.
+pub trait Progress {
+    /// A new step has begun, in a person's words: `unpacking linux-source-6.12`.
+    fn step(&self, what: &str);
+
+    /// The current step has done `done` of about `total` of its units; `total` may grow.
+    fn advance(&self, done: u64, total: u64);
+}
+
+/// Tells nobody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn step(&self, _what: &str) {}
+
+    fn advance(&self, _done: u64, _total: u64) {}
+}

@@ -1,0 +1,4 @@
+//! The few system calls that neither std nor nix offers in the form needed, each as a safe function. [unsafe]
+
+pub mod environ;
+pub mod positioned;

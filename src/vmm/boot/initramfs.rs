@@ -1,0 +1,110 @@
+//! The initramfs, built in guest memory: the agent as `/init`, and the kernel modules that a stock kernel needs.
+//!
+//! Format: newc cpio (kernel: Documentation/driver-api/early-userspace/buffer-format.rst). Archives follow one another; the kernel
+//! unpacks them all. Uncompressed: decompressing costs the guest more than copying costs us.
+
+use super::super::memory::GuestRam;
+use super::super::x86_64::layout;
+use std::fs::File;
+use std::io::Seek as _;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError, GuestMemoryRegion, ReadVolatile};
+
+#[derive(Debug, thiserror::Error)]
+pub enum InitramfsError {
+    #[error("guest memory of {memory_mib} MiB is too small for the kernel and its initramfs of {initramfs_kib} KiB")]
+    NoRoom { memory_mib: u64, initramfs_kib: u64 },
+    #[error("cannot read the kernel modules")]
+    Modules(#[source] std::io::Error),
+    #[error("cannot write the initramfs to guest memory")]
+    Write(#[from] GuestMemoryError),
+}
+
+const PAGE: u64 = 4096;
+const DIRECTORY: u32 = 0o040_755;
+const EXECUTABLE: u32 = 0o100_755;
+const CHARACTER_DEVICE: u32 = 0o020_600;
+/// `/dev/console`, which the kernel opens for PID 1 before anything could make it.
+const CONSOLE_MAJOR: u32 = 5;
+const CONSOLE_MINOR: u32 = 1;
+
+/// Writes it to the top of low memory, above `kernel_end`; returns where and how long.
+///
+/// # Errors
+/// When there is no room or the modules cannot be read.
+pub(super) fn write(
+    ram: &GuestRam,
+    kernel_end: u64,
+    agent: &[u8],
+    modules: Option<&mut File>,
+) -> Result<(GuestAddress, u32), InitramfsError> {
+    let parts = Parts::of(agent);
+    let modules_length = modules.as_ref().map_or(Ok(0), |file| file.metadata().map(|m| m.len())).map_err(InitramfsError::Modules)?;
+    let own_length = parts.length();
+    let length = own_length + modules_length;
+    let low_end = ram.iter().next().map_or(0, |region| region.len()).min(layout::HOLE_START);
+    let start = low_end.checked_sub(length).map(|start| start & !(PAGE - 1)).filter(|start| *start >= kernel_end);
+    let length32 = u32::try_from(length).ok();
+    let (Some(start), Some(length32)) = (start, length32) else {
+        return Err(InitramfsError::NoRoom { memory_mib: low_end >> 20, initramfs_kib: length >> 10 });
+    };
+    ram.write_slice(&parts.head, GuestAddress(start))?;
+    ram.write_slice(agent, GuestAddress(start + parts.head.len() as u64))?;
+    ram.write_slice(&parts.tail, GuestAddress(start + (parts.head.len() + agent.len()) as u64))?;
+    if let Some(file) = modules {
+        file.rewind().map_err(InitramfsError::Modules)?;
+        read_exact(ram, file, start + own_length, modules_length)?;
+    }
+    Ok((GuestAddress(start), length32))
+}
+
+fn read_exact(ram: &GuestRam, file: &mut File, address: u64, length: u64) -> Result<(), InitramfsError> {
+    for slice in ram.get_slices(GuestAddress(address), usize::try_from(length).unwrap_or(usize::MAX)) {
+        let mut slice = slice?;
+        file.read_exact_volatile(&mut slice).map_err(|e| InitramfsError::Modules(std::io::Error::other(e)))?;
+    }
+    Ok(())
+}
+
+/// Our own archive around the agent's bytes, which are copied once only, straight into guest memory.
+struct Parts {
+    head: Vec<u8>,
+    agent_length: usize,
+    tail: Vec<u8>,
+}
+
+impl Parts {
+    fn of(agent: &[u8]) -> Self {
+        let mut head = Vec::new();
+        let agent_length = u32::try_from(agent.len()).unwrap_or(u32::MAX);
+        entry(&mut head, 1, "dev", DIRECTORY, 0, (0, 0));
+        entry(&mut head, 2, "dev/console", CHARACTER_DEVICE, 0, (CONSOLE_MAJOR, CONSOLE_MINOR));
+        entry(&mut head, 3, "init", EXECUTABLE, agent_length, (0, 0));
+        let mut tail = vec![0; agent.len().next_multiple_of(4) - agent.len()];
+        entry(&mut tail, 0, "TRAILER!!!", 0, 0, (0, 0));
+        tail.resize((head.len() + agent.len() + tail.len()).next_multiple_of(4) - head.len() - agent.len(), 0);
+        Self { head, agent_length: agent.len(), tail }
+    }
+
+    fn length(&self) -> u64 {
+        (self.head.len() + self.agent_length + self.tail.len()) as u64
+    }
+}
+
+/// A newc header and name, padded to four bytes; the caller appends the data.
+fn entry(out: &mut Vec<u8>, inode: u32, name: &str, mode: u32, size: u32, device: (u32, u32)) {
+    let name_length = u32::try_from(name.len() + 1).unwrap_or(u32::MAX);
+    let start = out.len();
+    out.extend(b"070701");
+    for field in [inode, mode, 0, 0, 1, 0, size, 0, 0, device.0, device.1, name_length, 0] {
+        out.extend(format!("{field:08x}").bytes());
+    }
+    out.extend(name.bytes());
+    out.push(0);
+    // The name field ends on a multiple of four of the archive; every entry starts on one.
+    let used = out.len() - start;
+    out.resize(start + used.next_multiple_of(4), 0);
+}
+
+#[cfg(test)]
+#[path = "initramfs_test.rs"]
+mod tests;

@@ -1,0 +1,111 @@
+//! virtio devices behind the MMIO transport (virtio 1.3 §4.2).
+//!
+//! ```text
+//!            driver writes DRIVER_OK, every queue valid
+//!   inactive ─────────────────────────────────────────▶ active   (the device owns its queues)
+//!      ▲                                                  │
+//!      └───────────── driver writes status 0 ─────────────┘
+//! ```
+
+pub mod blk;
+pub mod mmio;
+pub mod rng;
+pub mod vsock;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+use super::super::irq::{Irq, USED_BUFFER};
+use super::super::memory::GuestRam;
+use virtio_queue::{DescriptorChain, Queue, QueueT};
+use vmm_sys_util::epoll::EventSet;
+
+/// Device types (virtio 1.3 §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum DeviceKind {
+    Block = 2,
+    Entropy = 4,
+    Socket = 19,
+}
+
+/// VIRTIO_F_VERSION_1 (§6): the only transport spoken is the modern one.
+pub const F_VERSION_1: u64 = 1 << 32;
+/// VIRTIO_F_EVENT_IDX (§2.7.10): both sides say when they want to hear of progress, which saves exits and interrupts.
+pub const F_EVENT_IDX: u64 = 1 << 29;
+
+/// What a device owns while the driver runs it.
+pub struct Active {
+    pub ram: GuestRam,
+    pub queues: Vec<Queue>,
+    pub irq: Irq,
+    /// What the driver accepted, a subset of what was offered.
+    pub features: u64,
+}
+
+impl Active {
+    /// Pops every chain of a queue, hands it to `handle`, and gives it back with the number of bytes that `handle` says it
+    /// wrote; then interrupts the guest if it wants to know.
+    pub fn drain(&mut self, index: usize, mut handle: impl FnMut(&GuestRam, DescriptorChain<&GuestRam>) -> u32) {
+        let Some(queue) = self.queues.get_mut(index) else { return };
+        let mut used = false;
+        loop {
+            // Both only fail when the rings are not in RAM, which `is_valid` has excluded; then nothing is popped either.
+            let _ = queue.disable_notification(&self.ram);
+            while let Some(chain) = queue.pop_descriptor_chain(&self.ram) {
+                let head = chain.head_index();
+                let written = handle(&self.ram, chain);
+                used |= queue.add_used(&self.ram, head, written).is_ok();
+            }
+            if !queue.enable_notification(&self.ram).unwrap_or(false) {
+                break;
+            }
+        }
+        if used {
+            self.signal_used(index);
+        }
+    }
+
+    /// Interrupts the guest if the driver wants to hear of what was just put into the used ring of `queue`.
+    pub fn signal_used(&mut self, queue: usize) {
+        let Some(queue) = self.queues.get_mut(queue) else { return };
+        // A ring that cannot be read is answered with an interrupt too many rather than with one too few.
+        if queue.needs_notification(&self.ram).unwrap_or(true) {
+            self.irq.raise(USED_BUFFER);
+        }
+    }
+}
+
+/// Driven by the transport and the event loop, always under the device's lock, so that one call is over before the next.
+pub trait VirtioDevice: Send {
+    fn kind(&self) -> DeviceKind;
+
+    /// Feature bits offered, [`F_VERSION_1`] included. Constant.
+    fn features(&self) -> u64;
+
+    /// Largest size of each queue, a power of two. Constant; its length is the number of queues.
+    fn queue_sizes(&self) -> &'static [u16];
+
+    /// Fills `data` from configuration space; what lies beyond it stays as it came (zero).
+    fn read_config(&self, offset: u64, data: &mut [u8]);
+
+    /// Called once after the driver set DRIVER_OK; every queue it enabled is valid, the others are not ready.
+    fn activate(&mut self, active: Active);
+
+    /// Called when the driver resets the device, in any state, as often as it likes. Gives up the queues and host state.
+    fn reset(&mut self);
+
+    /// The driver notified `queue`. May come while inactive and for queues that do not exist.
+    fn queue_notified(&mut self, queue: u16);
+
+    /// A host descriptor that the device watches had an event.
+    fn host_event(&mut self, _token: u32, _events: EventSet) {}
+}
+
+/// Copies the part of a little-endian configuration structure that a read asks for.
+fn copy_config(config: &[u8], offset: u64, data: &mut [u8]) {
+    let Some(rest) = usize::try_from(offset).ok().and_then(|offset| config.get(offset..)) else { return };
+    for (to, from) in data.iter_mut().zip(rest) {
+        *to = *from;
+    }
+}

@@ -1,0 +1,241 @@
+//! The boot story: descriptors and numbers in, a running guest out.
+
+use super::boot::{self, BootError, BootSpec, Entry, kernel_command_line};
+use super::bus::Bus;
+use super::devices::reset::{AcpiRegisters, KeyboardController};
+use super::devices::serial::{LineSink, SerialPort};
+use super::devices::virtio::VirtioDevice;
+use super::devices::virtio::blk::Block;
+use super::devices::virtio::mmio::{MmioTransport, MmioWindow, QUEUE_NOTIFY};
+use super::devices::virtio::rng::Entropy;
+use super::devices::virtio::vsock::{GuestCid, Vsock};
+use super::event_loop::{EventLoop, EventLoopError, Registrar, SharedDevice};
+use super::irq::Irq;
+use super::memory::{self, GuestRam, MemoryError};
+use super::spec::MachineSpec;
+use super::stop::{Stop, StopReason};
+use super::vcpu::{self, VcpuContext};
+use super::x86_64::cpuid::{self, CpuidError};
+use super::x86_64::layout;
+use super::x86_64::registers::{self, RegistersError};
+use kvm_ioctls::{Cap, IoEventAddress, Kvm, VcpuFd, VmFd};
+use std::fs::File;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use vmm_sys_util::eventfd::EventFd;
+
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    #[error("KVM cannot {what}")]
+    Kvm { what: &'static str, #[source] source: kvm_ioctls::Error },
+    #[error("KVM runs at most {max} vCPUs here, {asked} were asked for")]
+    TooManyVcpus { asked: u8, max: usize },
+    #[error("a machine has room for {max} virtio devices, {asked} were asked for")]
+    TooManyDevices { asked: usize, max: usize },
+    #[error("cannot {what}")]
+    Host { what: &'static str, #[source] source: std::io::Error },
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    #[error(transparent)]
+    Cpuid(#[from] CpuidError),
+    #[error(transparent)]
+    Registers(#[from] RegistersError),
+    #[error(transparent)]
+    EventLoop(#[from] EventLoopError),
+    #[error("a virtio queue cannot be made")]
+    Queue(#[from] virtio_queue::Error),
+}
+
+/// What happens on the way; must not block.
+pub struct Observer {
+    /// Guest memory holds everything the kernel needs.
+    pub memory_ready: Box<dyn Fn() + Send>,
+    /// About to enter the guest for the first time.
+    pub entering: Box<dyn Fn() + Send>,
+    /// The guest reached the monitor for the first time.
+    pub guest_alive: Box<dyn Fn() + Send + Sync>,
+    pub console: LineSink,
+}
+
+/// A machine that is built and has not run yet.
+pub struct Machine {
+    vcpus: Vec<VcpuFd>,
+    context: Arc<VcpuContext>,
+    event_loop: EventLoop,
+    entering: Box<dyn Fn() + Send>,
+    /// Kept open as long as the machine runs.
+    _vm: VmFd,
+}
+
+impl Machine {
+    /// Builds the machine: memory, interrupt controllers, devices, kernel, vCPUs, in this order.
+    ///
+    /// # Errors
+    /// [`MachineError`], naming the part that could not be made.
+    pub fn build(mut spec: MachineSpec, observer: Observer) -> Result<Self, MachineError> {
+        let kvm = open_kvm(spec.kvm);
+        let vm = kvm.create_vm().map_err(kvm_error("create a virtual machine"))?;
+        let ram = memory::map(spec.memory_mib)?;
+        memory::attach(&vm, &ram)?;
+        create_interrupt_controllers(&vm)?;
+
+        let mut wiring = Wiring::new(&vm, &ram)?;
+        for disk in spec.disks {
+            let block = Block::new(disk).map_err(host_error("read the size of a disk"))?;
+            wiring.add(|_| block)?;
+        }
+        let (entropy, ports) = (spec.entropy, spec.vsock_ports);
+        wiring.add(|registrar| Vsock::new(GuestCid::ONLY, ports, registrar))?;
+        wiring.add(|_| Entropy::new(entropy))?;
+        let Wiring { windows, mmio, event_loop, .. } = wiring;
+
+        let entry = boot::load(
+            &ram,
+            BootSpec {
+                kernel: &mut spec.kernel,
+                modules: spec.modules.as_mut(),
+                agent: spec.agent,
+                cmdline: &kernel_command_line(&windows, spec.verbose_console, &spec.cmdline),
+                vcpus: spec.vcpus,
+                windows: &windows,
+            },
+        )?;
+        (observer.memory_ready)();
+        let vcpus = create_vcpus(&kvm, &vm, spec.vcpus, entry)?;
+        let context = VcpuContext {
+            mmio,
+            ports: ports_bus(observer.console),
+            stop: Stop::new().map_err(host_error("make an eventfd"))?,
+            first_exit: observer.guest_alive,
+            alive: AtomicBool::new(false),
+        };
+        Ok(Self { vcpus, context: Arc::new(context), event_loop, entering: observer.entering, _vm: vm })
+    }
+
+    /// Runs the guest to its end, serving its devices on this thread. `launcher` hanging up ends it too.
+    ///
+    /// The vCPU threads may still be inside the guest when this returns: the process is expected to end.
+    ///
+    /// # Errors
+    /// When a thread cannot be started or the event loop fails.
+    pub fn run(self, launcher: RawFd) -> Result<StopReason, MachineError> {
+        (self.entering)();
+        for (index, vcpu) in (0u8..).zip(self.vcpus) {
+            let context = Arc::clone(&self.context);
+            std::thread::Builder::new()
+                .name(format!("vcpu_{index}"))
+                .spawn(move || vcpu::run(vcpu, index, &context))
+                .map_err(host_error("start a vCPU thread"))?;
+        }
+        Ok(self.event_loop.run(&self.context.stop, launcher)?)
+    }
+}
+
+fn kvm_error(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> MachineError {
+    move |source| MachineError::Kvm { what, source }
+}
+
+fn host_error(what: &'static str) -> impl Fn(std::io::Error) -> MachineError {
+    move |source| MachineError::Host { what, source }
+}
+
+#[expect(unsafe_code, reason = "kvm-ioctls takes over a descriptor in no other way")]
+fn open_kvm(kvm: File) -> Kvm {
+    use std::os::fd::{FromRawFd, IntoRawFd};
+    // SAFETY: the descriptor is open, and ours to give away.
+    unsafe { Kvm::from_raw_fd(kvm.into_raw_fd()) }
+}
+
+/// PIC, I/O APIC and local APICs in the kernel; the PIT, too, for kernels that calibrate against it.
+fn create_interrupt_controllers(vm: &VmFd) -> Result<(), MachineError> {
+    vm.set_identity_map_address(layout::KVM_IDENTITY_MAP).map_err(kvm_error("place its identity map"))?;
+    let tss = usize::try_from(layout::KVM_TSS).unwrap_or(0);
+    vm.set_tss_address(tss).map_err(kvm_error("place its task state segment"))?;
+    vm.create_irq_chip().map_err(kvm_error("create the interrupt controllers"))?;
+    vm.create_pit2(kvm_bindings::kvm_pit_config::default()).map_err(kvm_error("create the interval timer"))
+}
+
+fn create_vcpus(kvm: &Kvm, vm: &VmFd, count: u8, entry: Entry) -> Result<Vec<VcpuFd>, MachineError> {
+    let max = usize::try_from(kvm.check_extension_int(Cap::MaxVcpus)).unwrap_or(1).max(1);
+    if usize::from(count) > max {
+        return Err(MachineError::TooManyVcpus { asked: count, max });
+    }
+    let template = cpuid::template(kvm, count)?;
+    let mut vcpus = Vec::with_capacity(count.into());
+    for index in 0..count {
+        let vcpu = vm.create_vcpu(index.into()).map_err(kvm_error("create a vCPU"))?;
+        let cpuid = cpuid::for_vcpu(&template, index)?;
+        vcpu.set_cpuid2(&cpuid).map_err(kvm_error("set a vCPU's features"))?;
+        if index == 0 {
+            registers::set_up_boot_processor(&vcpu, entry)?;
+        }
+        vcpus.push(vcpu);
+    }
+    Ok(vcpus)
+}
+
+fn ports_bus(console: LineSink) -> Bus {
+    let mut ports = Bus::default();
+    ports.insert(layout::SERIAL_PORT.into(), 8, Arc::new(SerialPort::new(console)));
+    ports.insert(layout::I8042_PORT.into(), 1, Arc::new(KeyboardController));
+    ports.insert(layout::ACPI_SLEEP_CONTROL_PORT.into(), 3, Arc::new(AcpiRegisters));
+    ports
+}
+
+/// Connects virtio devices: a window and a pin each, eventfds for notifications, an irqfd for interrupts.
+struct Wiring<'a> {
+    vm: &'a VmFd,
+    ram: &'a GuestRam,
+    windows: Vec<MmioWindow>,
+    mmio: Bus,
+    event_loop: EventLoop,
+}
+
+impl<'a> Wiring<'a> {
+    fn new(vm: &'a VmFd, ram: &'a GuestRam) -> Result<Self, MachineError> {
+        Ok(Self { vm, ram, windows: Vec::new(), mmio: Bus::default(), event_loop: EventLoop::new()? })
+    }
+
+    fn next_window(&self) -> Result<MmioWindow, MachineError> {
+        let index = self.windows.len();
+        let max = layout::GSI_COUNT - layout::FIRST_DEVICE_GSI;
+        match u32::try_from(index) {
+            Ok(index) if index < max => {
+                let length = u32::try_from(layout::VIRTIO_MMIO_SIZE).unwrap_or(0);
+                let base = u32::try_from(layout::VIRTIO_MMIO).unwrap_or(0) + index * length;
+                Ok(MmioWindow { base, length, gsi: layout::FIRST_DEVICE_GSI + index })
+            }
+            _ => Err(MachineError::TooManyDevices { asked: index + 1, max: max as usize }),
+        }
+    }
+
+    fn add<D: VirtioDevice + 'static>(&mut self, make: impl FnOnce(Registrar) -> D) -> Result<(), MachineError> {
+        let window = self.next_window()?;
+        let registrar = self.event_loop.next_registrar();
+        let device = make(registrar.clone());
+        let irq = Irq::new().map_err(host_error("make an eventfd"))?;
+        self.vm.register_irqfd(irq.line(), window.gsi).map_err(kvm_error("wire an interrupt"))?;
+        for queue in 0..u16::try_from(device.queue_sizes().len()).unwrap_or(0) {
+            self.wire_notification(&registrar, window, queue)?;
+        }
+        let device: SharedDevice = Arc::new(Mutex::new(device));
+        let transport = MmioTransport::new(Arc::clone(&device), self.ram.clone(), irq)?;
+        self.mmio.insert(window.base.into(), window.length.into(), Arc::new(transport));
+        self.event_loop.add(device);
+        self.windows.push(window);
+        Ok(())
+    }
+
+    fn wire_notification(&self, registrar: &Registrar, window: MmioWindow, queue: u16) -> Result<(), MachineError> {
+        let notify = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(host_error("make an eventfd"))?;
+        let address = IoEventAddress::Mmio(u64::from(window.base) + QUEUE_NOTIFY);
+        self.vm.register_ioevent(&notify, &address, u32::from(queue)).map_err(kvm_error("wire a notification"))?;
+        registrar.watch_queue(notify.as_raw_fd(), queue)?;
+        // KVM and epoll hold the file; the descriptor stays open because epoll forgets a closed one.
+        std::mem::forget(notify);
+        Ok(())
+    }
+}
