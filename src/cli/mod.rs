@@ -3,9 +3,12 @@
 //! One file per command; [`args`] is what was typed, and nothing in it is looked up.
 
 pub mod args;
+mod bench;
 mod busybox;
+mod doctor;
 mod env;
 mod kernel;
+mod manual;
 mod progress;
 mod quantity;
 mod report;
@@ -29,6 +32,10 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(&args, begin_ns),
         Command::Kernel(args) => kernel::run(args),
+        Command::Doctor { json } => doctor::run(json),
+        Command::Bench(args) => bench::run(&args),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man => manual::man(),
     };
     match result {
         Ok(code) => code,

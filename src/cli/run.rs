@@ -127,6 +127,7 @@ fn prepare(args: &RunArgs) -> Result<Bottle, Failure> {
         console: args.console,
         boot_limit: args.boot_timeout.0,
         time_limit: args.timeout.map(|limit| limit.0),
+        measure: args.timings.is_some(),
     })
 }
 

@@ -3,9 +3,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 const MADISON: &str = "\
-linux-image-cloud-amd64 | 6.12.95-1~bpo12+1 | http://deb.debian.org/debian bookworm-backports/main amd64 Packages
-linux-image-cloud-amd64 |  6.1.192-2 | http://deb.debian.org/debian-security bookworm-security/main amd64 Packages
-linux-image-cloud-amd64 |  6.1.176-1 | http://deb.debian.org/debian bookworm/main amd64 Packages
+linux-image-cloud-amd64 | 6.12.95-1~bpo12+1 | http://mirror.example/debian bookworm-backports/main amd64 Packages
+linux-image-cloud-amd64 |  6.1.192-2 | http://mirror.example/debian-security bookworm-security/main amd64 Packages
+linux-image-cloud-amd64 |  6.1.176-1 | http://mirror.example/debian bookworm/main amd64 Packages
 ";
 
 #[test]
@@ -115,4 +115,17 @@ fn freshness_ends_and_a_mark_from_the_future_is_none() {
     assert!(!is_fresh(&mark));
     file.set_modified(SystemTime::now() + Duration::from_secs(3600)).unwrap();
     assert!(!is_fresh(&mark));
+}
+
+#[test]
+fn what_is_not_installed_is_told_apart_and_root_is_told_the_command() {
+    if !on_path("apt-get") || !on_path("dpkg-query") {
+        return println!("SKIPPED: no apt-get or dpkg-query on this machine");
+    }
+    let machine = fake_machine();
+    let apt = open(machine.path()).unwrap();
+    assert_eq!(apt.missing(&["dpkg", "no-such-package"]).unwrap(), ["no-such-package"]);
+    apt.install(&["dpkg"]).unwrap();
+    let error = DebianError::NeedsRoot { packages: vec!["bison".to_owned(), "flex".to_owned()] };
+    assert_eq!(error.hint().unwrap(), "as root: apt-get install --no-install-recommends bison flex");
 }

@@ -45,7 +45,11 @@ impl DebianError {
                 Some("fetch the package elsewhere and give the file with `--deb FILE`".to_owned())
             }
             Self::NoPackage { suite: Suite::Stable, .. } => Some("the backports suite may have it".to_owned()),
-            Self::Failed { .. } => Some("`apt-get update` as root tells whether the mirror can be reached".to_owned()),
+            Self::Failed { .. } => Some(
+                "`apt-get update` as root tells whether the mirror can be reached; \
+                 a package fetched elsewhere can be given with `--deb FILE`"
+                    .to_owned(),
+            ),
             Self::NeedsRoot { packages } => {
                 Some(format!("as root: apt-get install --no-install-recommends {}", packages.join(" ")))
             }

@@ -1,3 +1,4 @@
 //! What this machine can do: `/dev/kvm`, and the resources a bottle takes. Only asks; changes nothing.
 
 pub mod kvm;
+pub mod resources;

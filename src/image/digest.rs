@@ -27,7 +27,11 @@ impl Digest {
 
     /// Only the digits: a file name.
     pub(crate) fn hex(&self) -> String {
-        self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+        self.0
+            .iter()
+            .flat_map(|byte| [byte >> 4, byte & 15])
+            .filter_map(|digit| char::from_digit(digit.into(), 16))
+            .collect()
     }
 }
 
@@ -118,7 +122,14 @@ mod tests {
         let digest = Digest::of(b"");
         assert_eq!(digest.to_string(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(digest.to_string().parse(), Ok(digest));
-        for text in ["", "sha256:", "sha512:00", "sha256:../../../../etc/passwd", &digest.to_string().to_uppercase(), &digest.hex()] {
+        for text in [
+            "",
+            "sha256:",
+            "sha512:00",
+            "sha256:../../../../etc/passwd",
+            &digest.to_string().to_uppercase(),
+            &digest.hex(),
+        ] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
     }

@@ -10,7 +10,12 @@ use super::tar::TarError;
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     #[error("cannot {action} `{}`", path.display())]
-    Io { action: &'static str, path: PathBuf, #[source] source: io::Error },
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot read the image from standard input")]
     Stdin(#[source] io::Error),
     #[error("`{origin}` is empty")]
@@ -20,15 +25,27 @@ pub enum ImageError {
     #[error("`{origin}` is compressed with {method}")]
     Compression { origin: String, method: &'static str },
     #[error("image archive `{origin}` is damaged")]
-    Archive { origin: String, #[source] source: TarError },
+    Archive {
+        origin: String,
+        #[source]
+        source: TarError,
+    },
     #[error("cannot unpack image archive `{origin}`")]
-    Unpack { origin: String, #[source] source: io::Error },
+    Unpack {
+        origin: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("the image lacks its part `{name}`")]
     MissingPart { name: String },
     #[error("part `{name}` of the image has {size} bytes, where {limit} are allowed")]
     PartTooLarge { name: String, size: u64, limit: u64 },
     #[error("cannot understand part `{name}` of the image")]
-    Json { name: String, #[source] source: serde_json::Error },
+    Json {
+        name: String,
+        #[source]
+        source: serde_json::Error,
+    },
     #[error("part `{name}` of the image is {found}, not the {expected} it is referred to by")]
     Digest { name: String, expected: String, found: String },
     #[error("part `{name}` of the image names `{found}` where a SHA-256 digest belongs")]
@@ -43,8 +60,13 @@ pub enum ImageError {
     NestedIndexes { limit: usize },
     #[error("the image has {layers} layers, but its configuration lists {listed}")]
     LayerCount { layers: usize, listed: usize },
-    #[error("layer {number} of the image (`{layer}`)")]
-    Layer { number: usize, layer: String, #[source] source: LayerError },
+    #[error("layer {number} of the image (`{layer}`) cannot be used")]
+    Layer {
+        number: usize,
+        layer: String,
+        #[source]
+        source: LayerError,
+    },
     #[error("`{}` cannot be part of an image: {what}", path.display())]
     RootEntry { path: PathBuf, what: &'static str },
     #[error("`{}` changed while it was read", path.display())]
@@ -54,7 +76,11 @@ pub enum ImageError {
     #[error("the image needs {needed} bytes in `{}`, where {free} are free", cache.display())]
     NoSpace { needed: u64, free: u64, cache: PathBuf },
     #[error("cannot make the root file system in `{}`", cache.display())]
-    Store { cache: PathBuf, #[source] source: StoreError },
+    Store {
+        cache: PathBuf,
+        #[source]
+        source: StoreError,
+    },
     #[error("no place for the image cache: neither XDG_CACHE_HOME nor HOME is an absolute path")]
     NoCacheDirectory,
 }

@@ -39,7 +39,11 @@ pub enum LayerError {
     #[error("the layers hold more than {limit} entries, or too many names and attributes")]
     TooManyEntries { limit: u32 },
     #[error("entry `{entry}`")]
-    Entry { entry: String, #[source] source: EntryError },
+    Entry {
+        entry: String,
+        #[source]
+        source: EntryError,
+    },
     #[error("it changed while it was read")]
     Changed,
 }

@@ -34,7 +34,7 @@ impl Layered {
         limits: &Limits,
         progress: &dyn Progress,
     ) -> Result<(Tree, Self), ImageError> {
-        progress.step("Reading layers");
+        progress.step("reading layers");
         let lists = list_all(&layers, limits, progress)?;
         let mut tree = Tree::new(limits.entries);
         let mut left = limits.entries;
@@ -131,9 +131,8 @@ fn list_all(layers: &[Layer], limits: &Limits, progress: &dyn Progress) -> Resul
     });
     let numbered = (0..).zip(layers).zip(lists);
     // A list is missing only after an error, which then ends the collection, wherever it stands.
-    let (failures, lists): (Vec<_>, Vec<_>) = numbered
-        .filter_map(|(at, list)| list.map(|list| (at, list)))
-        .partition(|(_, list)| list.is_err());
+    let (failures, lists): (Vec<_>, Vec<_>) =
+        numbered.filter_map(|(at, list)| list.map(|list| (at, list))).partition(|(_, list)| list.is_err());
     if let Some(((index, layer), Err(error))) = failures.into_iter().next() {
         return Err(failed(layer, index, error));
     }

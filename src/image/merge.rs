@@ -4,6 +4,8 @@
 //! Paths are relative to the root whatever they look like; a parent that is a symbolic link is followed inside the root,
 //! so `a -> /etc` and then `a/x` makes the *guest's* `/etc/x`. Source: OCI image-spec, layer.md, "Applying Changesets".
 
+use std::collections::HashMap;
+
 use super::erofs::xattr_fits;
 use super::layer::LayerError;
 use super::tar::{Entry, EntryKind};
@@ -53,6 +55,14 @@ impl From<TreeError> for EntryError {
 
 /// Puts layer number `layer` on top of what is in `tree`.
 pub(crate) fn apply(tree: &mut Tree, layer: u32, entries: Vec<Entry>) -> Result<(), LayerError> {
+    // A layer may link to a file that it hides: docker takes the link if it comes before the whiteout.
+    let lower: HashMap<u32, InodeId> = (0..)
+        .zip(&entries)
+        .filter_map(|(index, entry)| match &entry.kind {
+            EntryKind::HardLink(target) => Some((index, link_target(tree, target).ok()?)),
+            _ => None,
+        })
+        .collect();
     // Whiteouts are of lower layers only, wherever in the stream they stand; so they go first.
     for entry in &entries {
         hide(tree, &entry.path).map_err(|source| failed(&entry.path, source))?;
@@ -60,7 +70,7 @@ pub(crate) fn apply(tree: &mut Tree, layer: u32, entries: Vec<Entry>) -> Result<
     for (index, entry) in (0..).zip(entries) {
         let content = ContentId { source: layer, index };
         let path = entry.path.clone();
-        add(tree, entry, content).map_err(|source| failed(&path, source))?;
+        add(tree, entry, content, lower.get(&index).copied()).map_err(|source| failed(&path, source))?;
     }
     Ok(())
 }
@@ -106,7 +116,8 @@ fn hide(tree: &mut Tree, path: &[u8]) -> Result<(), EntryError> {
     Ok(())
 }
 
-fn add(tree: &mut Tree, entry: Entry, content: ContentId) -> Result<(), EntryError> {
+/// `lower` is what a hard link would be to if the layer hid nothing.
+fn add(tree: &mut Tree, entry: Entry, content: ContentId, lower: Option<InodeId>) -> Result<(), EntryError> {
     let Entry { path, meta, kind } = entry;
     let names = components(&path)?;
     if is_whiteout(&names) {
@@ -120,13 +131,15 @@ fn add(tree: &mut Tree, entry: Entry, content: ContentId) -> Result<(), EntryErr
         tree.get_mut(InodeId::ROOT).meta = meta;
         return Ok(());
     };
-    let directory = tree.make_directory(parents)?;
     let kind = match kind {
-        EntryKind::Directory => return add_directory(tree, directory, name, meta),
+        EntryKind::Directory => {
+            let directory = tree.make_directory(parents)?;
+            return add_directory(tree, directory, name, meta);
+        }
         EntryKind::HardLink(target) => {
-            let target = link_target(tree, &target)?;
-            // Linking it may have come after its parent gave way to a directory of the link's own path; it stays valid:
-            // the arena forgets nothing.
+            // Before the parents: one of them may be what it links to, and give way. The arena forgets nothing.
+            let target = link_target(tree, &target).or_else(|error| lower.ok_or(error))?;
+            let directory = tree.make_directory(parents)?;
             return Ok(tree.link(directory, name, target)?);
         }
         EntryKind::Symlink(target) => Kind::Symlink(symlink_target(target)?),
@@ -135,6 +148,7 @@ fn add(tree: &mut Tree, entry: Entry, content: ContentId) -> Result<(), EntryErr
         EntryKind::BlockDevice(device) => Kind::BlockDevice(device),
         EntryKind::Fifo => Kind::Fifo,
     };
+    let directory = tree.make_directory(parents)?;
     let inode = tree.add(Inode { meta, kind })?;
     Ok(tree.link(directory, name, inode)?)
 }
@@ -155,7 +169,9 @@ fn add_directory(tree: &mut Tree, parent: InodeId, name: Name<'_>, meta: Meta) -
 fn link_target(tree: &Tree, path: &[u8]) -> Result<InodeId, EntryError> {
     let shown = || String::from_utf8_lossy(path).into_owned();
     let names = components(path)?;
-    let Some((&name, parents)) = names.split_last() else { return Err(EntryError::LinkToDirectory { target: shown() }) };
+    let Some((&name, parents)) = names.split_last() else {
+        return Err(EntryError::LinkToDirectory { target: shown() });
+    };
     let target = tree.find_directory(parents)?.and_then(|directory| tree.child(directory, name));
     let target = target.ok_or_else(|| EntryError::LinkTargetMissing { target: shown() })?;
     if tree.get(target).kind.is_directory() {

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::{EntryError, apply};
 use crate::image::layer::LayerError;
-use crate::image::tar::{Archive, Entry, EntryKind};
 use crate::image::stream::ReadToSkip;
+use crate::image::tar::{Archive, Entry, EntryKind};
 use crate::image::testing::Tar;
 use crate::image::tree::{ContentId, Device, InodeId, Kind, Meta, Tree};
 
@@ -32,9 +32,12 @@ fn paths(tree: &Tree) -> BTreeMap<String, String> {
         let inode = tree.get(id);
         let shown = match &inode.kind {
             Kind::Directory(children) => {
-                todo.extend(children.iter().rev().map(|(name, &child)| {
-                    (format!("{path}/{}", String::from_utf8_lossy(name)), child)
-                }));
+                todo.extend(
+                    children
+                        .iter()
+                        .rev()
+                        .map(|(name, &child)| (format!("{path}/{}", String::from_utf8_lossy(name)), child)),
+                );
                 format!("d{:o}", inode.meta.mode)
             }
             Kind::File { content, .. } => format!("f{}.{}", content.source, content.index),
@@ -54,7 +57,8 @@ fn paths(tree: &Tree) -> BTreeMap<String, String> {
 }
 
 fn check(layers: impl IntoIterator<Item = Tar>, expected: &[(&str, &str)]) {
-    let expected: BTreeMap<_, _> = expected.iter().map(|(path, shown)| ((*path).to_owned(), (*shown).to_owned())).collect();
+    let expected: BTreeMap<_, _> =
+        expected.iter().map(|(path, shown)| ((*path).to_owned(), (*shown).to_owned())).collect();
     assert_eq!(paths(&merge(layers).unwrap()), expected);
 }
 
@@ -72,11 +76,17 @@ fn tar() -> Tar {
 #[test]
 fn whiteouts_hide_lower_layers_only() {
     let lower = || tar().file("d/a", b"1").file("d/b", b"1").file("d/sub/c", b"1").file("top", b"1");
-    check([lower(), tar().file("d/.wh.a", b"")], &[("/d", "d755"), ("/d/b", "f0.1"), ("/d/sub", "d755"), ("/d/sub/c", "f0.2"), ("/top", "f0.3")]);
+    check(
+        [lower(), tar().file("d/.wh.a", b"")],
+        &[("/d", "d755"), ("/d/b", "f0.1"), ("/d/sub", "d755"), ("/d/sub/c", "f0.2"), ("/top", "f0.3")],
+    );
     // Of a directory with all that is in it, of something absent, of a thing in a file, and of the same layer's own.
     check([lower(), tar().file(".wh.d", b"").file(".wh.none", b"").file("top/.wh.x", b"")], &[("/top", "f0.3")]);
     check([tar().file("a", b"").file(".wh.a", b"")], &[("/a", "f0.0")]);
-    check([lower(), tar().file("d/a", b"new").file(".wh.d", b"")], &[("/d", "d755"), ("/d/a", "f1.0"), ("/top", "f0.3")]);
+    check(
+        [lower(), tar().file("d/a", b"new").file(".wh.d", b"")],
+        &[("/d", "d755"), ("/d/a", "f1.0"), ("/top", "f0.3")],
+    );
 }
 
 #[test]
@@ -84,25 +94,36 @@ fn opaque_directories_show_only_what_is_above() {
     let lower = || tar().file("d/a", b"1").file("d/sub/c", b"1");
     let expected = [("/d", "d700"), ("/d/n", "f1.1")];
     check([lower(), tar().directory("d", 0o700).file("d/n", b"").file("d/.wh..wh..opq", b"")], &expected);
-    check([lower(), tar().directory("d", 0o700).file("d/n", b""), tar().file("x/.wh..wh..opq", b"")], &[
-        ("/d", "d700"), ("/d/a", "f0.0"), ("/d/n", "f1.1"), ("/d/sub", "d755"), ("/d/sub/c", "f0.1"),
-    ]);
+    check(
+        [lower(), tar().directory("d", 0o700).file("d/n", b""), tar().file("x/.wh..wh..opq", b"")],
+        &[("/d", "d700"), ("/d/a", "f0.0"), ("/d/n", "f1.1"), ("/d/sub", "d755"), ("/d/sub/c", "f0.1")],
+    );
     // AUFS's book-keeping is neither a file nor a whiteout.
-    check([lower(), tar().file(".wh..wh.plnk/1.2", b"").file(".wh..wh.aufs", b"")], &[
-        ("/.wh..wh.plnk", "d755"), ("/.wh..wh.plnk/1.2", "f1.0"), ("/d", "d755"), ("/d/a", "f0.0"), ("/d/sub", "d755"), ("/d/sub/c", "f0.1"),
-    ]);
+    check(
+        [lower(), tar().file(".wh..wh.plnk/1.2", b"").file(".wh..wh.aufs", b"")],
+        &[
+            ("/.wh..wh.plnk", "d755"),
+            ("/.wh..wh.plnk/1.2", "f1.0"),
+            ("/d", "d755"),
+            ("/d/a", "f0.0"),
+            ("/d/sub", "d755"),
+            ("/d/sub/c", "f0.1"),
+        ],
+    );
 }
 
 #[test]
 fn types_replace_each_other() {
     let lower = || tar().file("x/in", b"1").file("y", b"1").symlink("z", "x");
-    check([lower(), tar().file("x", b"").directory("y", 0o711).directory("z", 0o722)], &[
-        ("/x", "f1.0"), ("/y", "d711"), ("/z", "d722"),
-    ]);
+    check(
+        [lower(), tar().file("x", b"").directory("y", 0o711).directory("z", 0o722)],
+        &[("/x", "f1.0"), ("/y", "d711"), ("/z", "d722")],
+    );
     // A directory over a directory only changes what it is; a file as a parent gives way.
-    check([lower(), tar().directory("x/", 0o500).file("y/below", b"").symlink("x/in", "t")], &[
-        ("/x", "d500"), ("/x/in", "lt"), ("/y", "d755"), ("/y/below", "f1.1"), ("/z", "lx"),
-    ]);
+    check(
+        [lower(), tar().directory("x/", 0o500).file("y/below", b"").symlink("x/in", "t")],
+        &[("/x", "d500"), ("/x/in", "lt"), ("/y", "d755"), ("/y/below", "f1.1"), ("/z", "lx")],
+    );
 }
 
 #[test]
@@ -110,10 +131,20 @@ fn hard_links_keep_what_they_were_made_to() {
     // To a lower layer's file that is then replaced, hidden, or gone with its directory.
     let lower = || tar().file("d/a", b"1");
     check([lower(), tar().hard_link("b", "d/a")], &[("/b", "f0.0"), ("/d", "d755"), ("/d/a", "=/b")]);
-    check([lower(), tar().hard_link("b", "d/a"), tar().file("d/a", b"2")], &[("/b", "f0.0"), ("/d", "d755"), ("/d/a", "f2.0")]);
+    check(
+        [lower(), tar().hard_link("b", "d/a"), tar().file("d/a", b"2")],
+        &[("/b", "f0.0"), ("/d", "d755"), ("/d/a", "f2.0")],
+    );
     check([lower(), tar().hard_link("b", "d/a"), tar().file(".wh.d", b"")], &[("/b", "f0.0")]);
-    check([lower(), tar().hard_link("b", "/d/a").file("d/a", b"2")], &[("/b", "f0.0"), ("/d", "d755"), ("/d/a", "f1.1")]);
-    check([lower(), tar().file("d/a", b"2").hard_link("b", "./d/a")], &[("/b", "f1.0"), ("/d", "d755"), ("/d/a", "=/b")]);
+    check(
+        [lower(), tar().hard_link("b", "/d/a").file("d/a", b"2")],
+        &[("/b", "f0.0"), ("/d", "d755"), ("/d/a", "f1.1")],
+    );
+    check(
+        [lower(), tar().file("d/a", b"2").hard_link("b", "./d/a")],
+        &[("/b", "f1.0"), ("/d", "d755"), ("/d/a", "=/b")],
+    );
+    check([lower(), tar().hard_link("b", "d/a").file("d/.wh.a", b"")], &[("/b", "f0.0"), ("/d", "d755")]);
     check([tar().symlink("s", "t").hard_link("s2", "s")], &[("/s", "lt"), ("/s2", "=/s")]);
     check([lower(), tar().hard_link("d/a", "d/a")], &[("/d", "d755"), ("/d/a", "f0.0")]);
 }
@@ -123,37 +154,43 @@ fn hard_links_to_nothing_or_directories_are_refused() {
     let missing = |target: &str| EntryError::LinkTargetMissing { target: target.to_owned() };
     assert_eq!(refused([tar().hard_link("a", "b").hard_link("b", "a")]), ("a".to_owned(), missing("b")));
     assert_eq!(refused([tar().hard_link("a", "a")]), ("a".to_owned(), missing("a")));
-    // The whiteout is of what the link needs.
-    assert_eq!(refused([tar().file("t", b""), tar().file(".wh.t", b"").hard_link("a", "t")]), ("a".to_owned(), missing("t")));
-    assert_eq!(refused([tar().directory("d", 0).hard_link("a", "d")]).1, EntryError::LinkToDirectory { target: "d".to_owned() });
+    let hidden = [tar().file("t", b""), tar().file(".wh.t", b""), tar().hard_link("a", "t")];
+    assert_eq!(refused(hidden), ("a".to_owned(), missing("t")));
+    assert_eq!(
+        refused([tar().directory("d", 0).hard_link("a", "d")]).1,
+        EntryError::LinkToDirectory { target: "d".to_owned() }
+    );
     assert_eq!(refused([tar().hard_link("a", "/")]).1, EntryError::LinkToDirectory { target: "/".to_owned() });
     assert_eq!(refused([tar().hard_link("a", "../etc/passwd")]).1, EntryError::Escapes);
 }
 
 #[test]
 fn paths_stay_inside() {
-    check([tar().file("/abs", b"").file("./a/./b//c", b"").file("a/../d", b"")], &[
-        ("/a", "d755"), ("/a/b", "d755"), ("/a/b/c", "f0.1"), ("/abs", "f0.0"), ("/d", "f0.2"),
-    ]);
+    check(
+        [tar().file("/abs", b"").file("./a/./b//c", b"").file("a/../d", b"")],
+        &[("/a", "d755"), ("/a/b", "d755"), ("/a/b/c", "f0.1"), ("/abs", "f0.0"), ("/d", "f0.2")],
+    );
     for path in ["../x", "a/../../x", "/../x", "..", "a/b/../../../.wh.x"] {
         assert_eq!(refused([tar().file(path, b"")]), (path.to_owned(), EntryError::Escapes));
     }
     assert_eq!(refused([tar().file(&"n".repeat(256), b"")]).1, EntryError::NameTooLong);
     assert_eq!(refused([tar().pax("path", b"a\0b").file("x", b"")]).1, EntryError::Nul);
-    assert_eq!(refused([tar().file("./", b"")]).1, EntryError::RootIsNoDirectory);
+    assert_eq!(refused([tar().file(".", b"")]).1, EntryError::RootIsNoDirectory);
     assert_eq!(refused([tar().symlink("x", "")]).1, EntryError::SymlinkLength);
     assert_eq!(refused([tar().symlink("x", &"t".repeat(4096))]).1, EntryError::SymlinkLength);
 }
 
 #[test]
 fn parents_that_are_links_are_followed_inside_the_root() {
-    check([tar().directory("usr/lib", 0o755).symlink("lib", "usr/lib"), tar().file("lib/x", b"")], &[
-        ("/lib", "lusr/lib"), ("/usr", "d755"), ("/usr/lib", "d755"), ("/usr/lib/x", "f1.0"),
-    ]);
+    check(
+        [tar().directory("usr/lib", 0o755).symlink("lib", "usr/lib"), tar().file("lib/x", b"")],
+        &[("/lib", "lusr/lib"), ("/usr", "d755"), ("/usr/lib", "d755"), ("/usr/lib/x", "f1.0")],
+    );
     check([tar().symlink("a", "/etc").file("a/x", b"")], &[("/a", "l/etc"), ("/etc", "d755"), ("/etc/x", "f0.1")]);
-    check([tar().symlink("a", "../../../../etc").file("a/x", b"").hard_link("h", "a/x")], &[
-        ("/a", "l../../../../etc"), ("/etc", "d755"), ("/etc/x", "f0.1"), ("/h", "=/etc/x"),
-    ]);
+    check(
+        [tar().symlink("a", "../../../../etc").file("a/x", b"").hard_link("h", "a/x")],
+        &[("/a", "l../../../../etc"), ("/etc", "d755"), ("/etc/x", "f0.1"), ("/h", "=/etc/x")],
+    );
     check([tar().file("t/y", b"").symlink("a", "t"), tar().file("a/.wh.y", b"")], &[("/a", "lt"), ("/t", "d755")]);
     for (target, entry) in [("a", "a/x"), ("./a/b", "a/x")] {
         assert_eq!(refused([tar().symlink("a", target).file(entry, b"")]).1, EntryError::SymlinkLoop);
@@ -177,7 +214,8 @@ fn attributes_of_overlays_and_unknown_ones_are_left_out() {
 
 #[test]
 fn metadata_of_the_root_devices_and_implied_directories() {
-    let tree = merge([tar().file("implied/x", b"").directory("./", 0o700).entry(b'3', "null", "", 0o666, b"")]).unwrap();
+    let tree =
+        merge([tar().file("implied/x", b"").directory("./", 0o700).entry(b'3', "null", "", 0o666, b"")]).unwrap();
     assert_eq!(tree.get(InodeId::ROOT).meta.mode, 0o700);
     let null = tree.child(InodeId::ROOT, b"null").unwrap();
     assert_eq!(tree.get(null).kind, Kind::CharDevice(Device { major: 1, minor: 3 }));
@@ -221,7 +259,7 @@ impl Paper {
         self.names.get(path).is_some_and(|&inode| self.inodes[inode].starts_with('d'))
     }
 
-    fn apply(&mut self, layer: usize, operations: &[Operation]) {
+    fn apply(&mut self, layer: u32, operations: &[Operation]) {
         for operation in operations {
             match operation {
                 Operation::Whiteout(path) => self.remove(path),
@@ -303,7 +341,9 @@ impl Operation {
             Self::Symlink(path) => (path.clone(), EntryKind::Symlink(b"t".to_vec()), 0),
             Self::Directory(path, mode) => (path.clone(), EntryKind::Directory, *mode),
             Self::Link(path, target) => (path.clone(), EntryKind::HardLink(target.clone().into_bytes()), 0),
-            Self::Whiteout(path) => (beside(path, format!(".wh.{}", path.rsplit_once('/').unwrap().1)), EntryKind::File { size: 0 }, 0),
+            Self::Whiteout(path) => {
+                (beside(path, format!(".wh.{}", path.rsplit_once('/').unwrap().1)), EntryKind::File { size: 0 }, 0)
+            }
             Self::Opaque(path) => (format!("{path}/.wh..wh..opq"), EntryKind::File { size: 0 }, 0),
         };
         Entry { path: path.into_bytes(), meta: Meta { mode, ..Meta::default() }, kind }
@@ -330,18 +370,18 @@ proptest! {
     fn random_layers_merge_as_on_paper(layers in prop::collection::vec(prop::collection::vec(operation(), 0..8), 1..5)) {
         let mut paper = Paper::default();
         let mut tree = Tree::new(10_000);
-        for (number, operations) in layers.iter().enumerate() {
+        for (number, operations) in (0..).zip(&layers) {
             paper.apply(number, operations);
             let whiteouts: Vec<_> = operations.iter().filter(|operation| matches!(operation, Operation::Whiteout(_) | Operation::Opaque(_))).map(Operation::entry).collect();
             apply(&mut tree, 99, whiteouts).unwrap();
             // One at a time: a link to nothing is an error, which the paper passes over.
-            for (index, operation) in operations.iter().enumerate() {
+            for (index, operation) in (0..).zip(operations) {
                 if matches!(operation, Operation::Whiteout(_) | Operation::Opaque(_)) {
                     continue;
                 }
                 let before = tree.clone();
-                let content = ContentId { source: number as u32, index: index as u32 };
-                if super::add(&mut tree, operation.entry(), content).is_err() {
+                let content = ContentId { source: number, index };
+                if super::add(&mut tree, operation.entry(), content, None).is_err() {
                     prop_assert!(matches!(operation, Operation::Link(..)));
                     tree = before;
                 }

@@ -101,7 +101,8 @@ pub fn open_default_root(busybox: &Path, cache: &Cache, progress: &dyn Progress)
         let busybox = fs::read(&path).map_err(failed)?;
         let id = DefaultRoot::id(&busybox);
         opener.make(Identity::Known(id), DefaultRoot::config(), || {
-            let too_many = |_| ImageError::RootEntry { path: path.clone(), what: "the default root has too many entries" };
+            let too_many =
+                |_| ImageError::RootEntry { path: path.clone(), what: "the default root has too many entries" };
             let root = DefaultRoot::build(busybox).map_err(too_many)?;
             Ok((root.tree.clone(), root))
         })
@@ -155,7 +156,7 @@ impl Opener<'_> {
     }
 
     fn root_directory(&self, path: &Path) -> Result<Bootable, ImageError> {
-        self.progress.step("Looking through the root directory");
+        self.progress.step("looking through the root directory");
         let scan = Scan::of(path, self.limits)?;
         if scan.is_empty() {
             return Err(ImageError::Empty { origin: path.display().to_string() });
@@ -178,7 +179,7 @@ impl Opener<'_> {
         origin: &str,
         unreadable: impl FnOnce(io::Error) -> ImageError,
     ) -> Result<Bootable, ImageError> {
-        self.progress.step("Reading the image");
+        self.progress.step("reading the image");
         let kept = self.spool(stream, unreadable)?;
         self.archive(kept, origin)
     }
@@ -193,7 +194,7 @@ impl Opener<'_> {
             Compression::Plain => file,
             Compression::Unsupported(method) => return Err(ImageError::Compression { origin: origin(), method }),
             compression => {
-                self.progress.step("Unpacking the archive");
+                self.progress.step("unpacking the archive");
                 let plain = compression.decode(file).map_err(unpack)?;
                 self.spool(plain.unwrap_or_else(|| Box::new(io::empty())), unpack)?
             }
@@ -203,7 +204,11 @@ impl Opener<'_> {
     }
 
     /// Into a file without a name, in the cache: /tmp is often memory.
-    fn spool(&self, stream: impl Read, unreadable: impl FnOnce(io::Error) -> ImageError) -> Result<FileRange, ImageError> {
+    fn spool(
+        &self,
+        stream: impl Read,
+        unreadable: impl FnOnce(io::Error) -> ImageError,
+    ) -> Result<FileRange, ImageError> {
         let meter = Meter::new(self.limits.unpacked_bytes);
         let mut draft = self.cache.draft()?;
         match io::copy(&mut Metered::new(stream, &meter), draft.file_mut()) {
@@ -263,13 +268,18 @@ impl Opener<'_> {
     }
 
     /// What `key` came to before; else what `make` makes of it, which is then remembered.
-    fn remembered(&self, key: &Key, make: impl FnOnce() -> Result<Bootable, ImageError>) -> Result<Bootable, ImageError> {
+    fn remembered(
+        &self,
+        key: &Key,
+        make: impl FnOnce() -> Result<Bootable, ImageError>,
+    ) -> Result<Bootable, ImageError> {
         if let Some(image) = self.cache.recall(key) {
             return Ok(image);
         }
         let image = make()?;
         if key.is_settled() {
-            self.cache.remember(key, &image)?;
+            // Without it the source is read again the next time; the image is as good.
+            let _forgotten = self.cache.remember(key, &image);
         }
         Ok(image)
     }

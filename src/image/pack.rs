@@ -53,7 +53,7 @@ pub(crate) fn pack(
     let mut digests = BTreeMap::new();
     let mut writer = ImageWriter::new(tree, file);
     let mut done = 0;
-    progress.step("Writing the root file system");
+    progress.step("writing the root file system");
     contents.deliver(&wanted, &mut |content, bytes| {
         let Some(&(inode, size)) = files.get(&content) else { return Ok(()) };
         let stored = match identity {

@@ -2,8 +2,9 @@
 //! understands none of them.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -65,7 +66,11 @@ impl Parts {
     /// The part called `name`, if there is one.
     pub(crate) fn find(&self, name: &str) -> Result<Option<FileRange>, ImageError> {
         match self {
-            Self::Directory(directory) => open(&directory.join(name)),
+            // A table of contents may name what it likes, but only inside the directory.
+            Self::Directory(directory) => match normal(name.as_bytes(), "") {
+                Some(inside) => open(&directory.join(inside)),
+                None => Ok(None),
+            },
             Self::Archive { file, members } => {
                 let mut name = name;
                 for _ in 0..MAX_LINKS {
@@ -106,7 +111,9 @@ pub(crate) fn parse_digest(name: &str, text: &str) -> Result<Digest, ImageError>
 }
 
 fn open(path: &Path) -> Result<Option<FileRange>, ImageError> {
-    match File::open(path).and_then(FileRange::whole) {
+    // A fifo is no part of an image, and not waited for.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    match file.and_then(FileRange::whole) {
         Ok(range) => Ok(Some(range)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(ImageError::Io { action: "open", path: path.to_owned(), source }),

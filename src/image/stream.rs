@@ -96,7 +96,9 @@ impl Compression {
     pub(crate) fn decode<'r, R: Read + 'r>(self, compressed: R) -> io::Result<Option<Box<dyn Read + 'r>>> {
         Ok(match self {
             Self::Plain => Some(Box::new(compressed)),
-            Self::Gzip => Some(Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(READ, compressed)))),
+            Self::Gzip => {
+                Some(Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(READ, compressed))))
+            }
             Self::Zstd => Some(Box::new(zstd::Decoder::new(compressed)?)),
             Self::Unsupported(_) => None,
         })

@@ -5,14 +5,6 @@ use std::path::Path;
 use std::process::Command;
 
 use super::digest::Digest;
-use crate::progress::Progress;
-
-pub(crate) struct Quiet;
-
-impl Progress for Quiet {
-    fn step(&self, _: &str) {}
-    fn advance(&self, _: u64, _: u64) {}
-}
 
 /// A tar stream, header by header; nothing is checked, so that it can be wrong.
 #[derive(Default, Clone)]
@@ -54,7 +46,10 @@ impl Tar {
         }
         for (kind, name) in [(b'L', path), (b'K', link)] {
             if name.len() > 100 {
-                self = self.raw(header(kind, b"././@LongLink", b"", 0o644, name.len() as u64 + 1), &[name.as_bytes(), b"\0"].concat());
+                self = self.raw(
+                    header(kind, b"././@LongLink", b"", 0o644, name.len() as u64 + 1),
+                    &[name.as_bytes(), b"\0"].concat(),
+                );
             }
         }
         let short = |name: &str| name.as_bytes()[..name.len().min(100)].to_vec();
@@ -150,7 +145,16 @@ pub(crate) fn read_erofs(image: &[u8]) -> BTreeMap<Vec<u8>, Seen> {
                     b"." => assert_eq!(child, nid),
                     b".." => assert_eq!(child, parent),
                     _ => {
-                        let expected = match read_inode(image, child).mode >> 12 { 8 => 1, 4 => 2, 2 => 3, 6 => 4, 1 => 5, 12 => 6, 10 => 7, other => panic!("type {other}") };
+                        let expected = match read_inode(image, child).mode >> 12 {
+                            8 => 1,
+                            4 => 2,
+                            2 => 3,
+                            6 => 4,
+                            1 => 5,
+                            12 => 6,
+                            10 => 7,
+                            other => panic!("type {other}"),
+                        };
                         assert_eq!(kind, expected);
                         let below = if path.is_empty() { name } else { [path.as_slice(), b"/", &name].concat() };
                         todo.push((below, child, nid));
@@ -161,7 +165,11 @@ pub(crate) fn read_erofs(image: &[u8]) -> BTreeMap<Vec<u8>, Seen> {
         }
         found.insert(path, seen);
     }
-    assert_eq!(found.values().map(|seen| seen.nid).collect::<std::collections::BTreeSet<_>>().len() as u64, u64_at(image, 1024 + 16), "inodes");
+    assert_eq!(
+        found.values().map(|seen| seen.nid).collect::<std::collections::BTreeSet<_>>().len() as u64,
+        u64_at(image, 1024 + 16),
+        "inodes"
+    );
     found
 }
 
@@ -206,7 +214,8 @@ fn read_xattrs(area: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut at = 12;
     while at < area.len() {
         let (name, value) = (usize::from(area[at]), usize::from(u16_at(area, at + 2)));
-        let prefix = ["", "user.", "system.posix_acl_access", "system.posix_acl_default", "trusted.", "", "security."][usize::from(area[at + 1])];
+        let prefix = ["", "user.", "system.posix_acl_access", "system.posix_acl_default", "trusted.", "", "security."]
+            [usize::from(area[at + 1])];
         let full = [prefix.as_bytes(), &area[at + 4..at + 4 + name]].concat();
         found.push((full, area[at + 4 + name..at + 4 + name + value].to_vec()));
         at = (at + 4 + name + value).next_multiple_of(4);

@@ -223,11 +223,7 @@ struct Walk {
 
 impl Walk {
     fn new(components: &[&[u8]]) -> Self {
-        Self {
-            trail: vec![InodeId::ROOT],
-            ahead: components.iter().rev().map(|&name| name.into()).collect(),
-            hops: 0,
-        }
+        Self { trail: vec![InodeId::ROOT], ahead: components.iter().rev().map(|&name| name.into()).collect(), hops: 0 }
     }
 
     fn here(&self) -> InodeId {

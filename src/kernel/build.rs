@@ -13,8 +13,9 @@ use sha2::{Digest, Sha256};
 
 use super::error::io_error;
 use super::store::{hex, remove_tree};
-use super::{Installed, KernelError, Kind, Store, image, make, paths, source};
+use super::{Installed, KernelError, Kind, Store, image, make, source};
 use crate::debian::{Apt, Suite, Version};
+use crate::paths;
 use crate::progress::Progress;
 
 /// Data, with its reasons beside it in `firmware/README.md`.
@@ -26,6 +27,9 @@ const SOURCE_PACKAGE: &str = "linux-source-6.12";
 /// What the build calls, as Debian packages.
 const BUILD_PACKAGES: [&str; 9] =
     ["bc", "binutils", "bison", "flex", "gcc", "libc6-dev", "libelf-dev", "make", "xz-utils"];
+
+/// Under the directory of builds: the tree that is being built, a gigabyte once compiled.
+const WORK: &str = "work";
 
 /// Raised when the steps below change what comes out of them.
 const RECIPE: u32 = 1;
@@ -45,13 +49,15 @@ pub fn firmware(
     let built = builds.join(key(&version)).join("vmlinux");
     if built.exists() {
         progress.step("taking the kernel that was built before");
-    } else {
-        apt.install(&BUILD_PACKAGES)?;
-        progress.step(&format!("fetching {SOURCE_PACKAGE} {version}"));
-        let package = apt.download(SOURCE_PACKAGE, Suite::Any)?;
-        build(&package, &builds, &built, jobs, progress)?;
+        return place(store, &built, &version);
     }
-    place(store, &built, &version)
+    apt.install(&BUILD_PACKAGES)?;
+    progress.step(&format!("fetching {SOURCE_PACKAGE} {version}"));
+    let package = apt.download(SOURCE_PACKAGE, Suite::Any)?;
+    build(&package, &builds, &built, jobs, progress)?;
+    let installed = place(store, &built, &version)?;
+    tidy(&package, &builds, progress);
+    Ok(installed)
 }
 
 /// From the package to `built`. Always from the beginning: what an interrupted build left is not to be trusted.
@@ -62,7 +68,7 @@ fn build(
     jobs: Option<usize>,
     progress: &dyn Progress,
 ) -> Result<(), KernelError> {
-    let work = builds.join("work");
+    let work = builds.join(WORK);
     remove_tree(&work)?;
     let tree = work.join("linux");
     fs::create_dir_all(&tree).map_err(io_error("create", &tree))?;
@@ -82,9 +88,15 @@ fn build(
     image::open(&stripped)?;
     let dir = built.parent().unwrap_or(builds);
     fs::create_dir_all(dir).map_err(io_error("create", dir))?;
-    fs::rename(&stripped, built).map_err(io_error("place", built))?;
+    fs::rename(&stripped, built).map_err(io_error("place", built))
+}
+
+/// What only another version's build would need, which fetches and unpacks its own. The kernel is in place: that its source
+/// cannot be removed is no reason to fail, and the next build tries again.
+fn tidy(package: &Path, builds: &Path, progress: &dyn Progress) {
     progress.step("removing the source");
-    remove_tree(&work)
+    let _ = fs::remove_file(package);
+    let _ = remove_tree(&builds.join(WORK));
 }
 
 fn place(store: &Store, built: &Path, version: &Version) -> Result<Installed, KernelError> {

@@ -83,7 +83,7 @@ pub(super) fn unpack(payload: &[u8], out: impl Write) -> Result<(), UnpackError>
             copy(liblzma::read::XzDecoder::new_stream(packed, stream), &mut out)?;
         }
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            copy(zstd::stream::read::Decoder::with_buffer(packed)?.single_frame(), &mut out)?
+            copy(zstd::stream::read::Decoder::with_buffer(packed)?.single_frame(), &mut out)?;
         }
         [0x02, 0x21, 0x4c, 0x18, blocks @ ..] => {
             let blocks = &blocks[..blocks.len().saturating_sub(announced.len())];

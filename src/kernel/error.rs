@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 
 use crate::debian::DebianError;
 use crate::debian::deb::DebError;
+use crate::paths::NoHome;
 
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -13,8 +14,8 @@ pub enum KernelError {
     #[error("cannot {what} `{}`", path.display())]
     Io { what: &'static str, path: PathBuf, source: io::Error },
 
-    #[error("neither `{variable}` nor HOME is set to an absolute path")]
-    NoHome { variable: &'static str },
+    #[error(transparent)]
+    NoHome(#[from] NoHome),
 
     #[error("no kernel is installed in `{}`", store.display())]
     NoneInstalled { store: PathBuf },
@@ -72,7 +73,7 @@ impl KernelError {
     /// The way out, if there is one that a person can take.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoHome { variable } => Some(format!("set HOME or {variable}")),
+            Self::NoHome(error) => error.hint(),
             Self::NoneInstalled { .. } => Some(
                 "`bottle-vmm kernel install` gets Debian's cloud kernel in seconds; \
                  `bottle-vmm kernel build` makes one that boots faster in minutes"

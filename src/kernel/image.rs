@@ -8,10 +8,11 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::KernelError;
 use super::bzimage::{self, Header, Payload, UnpackError};
 use super::elf::{self, Verdict};
 use super::error::io_error;
-use super::{KernelError, paths};
+use crate::paths;
 
 /// No compressed kernel is near this; the payload is read into memory.
 const MAX_PAYLOAD: u64 = bzimage::MAX_VMLINUX;

@@ -17,7 +17,6 @@ pub mod image;
 pub mod install;
 mod make;
 pub mod modules;
-mod paths;
 mod source;
 mod store;
 #[cfg(test)]

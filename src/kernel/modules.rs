@@ -11,6 +11,8 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use liblzma::stream::{CONCATENATED, Stream};
+
 use super::error::io_error;
 use super::{KernelError, cpio, elf};
 
@@ -20,6 +22,9 @@ pub const NEEDED: [&str; 8] =
 
 /// No module of Debian's is near this.
 const MAX_MODULE: u64 = 64 << 20;
+
+/// kbuild compresses modules with a dictionary of 1 MiB (scripts/Makefile.modinst).
+const XZ_MEMORY_LIMIT: u64 = 64 << 20;
 
 /// One directory `lib/modules/RELEASE`.
 #[derive(Debug)]
@@ -148,7 +153,7 @@ impl Info {
         for field in section.split(|byte| *byte == 0).filter_map(|field| std::str::from_utf8(field).ok()) {
             match field.split_once('=') {
                 Some(("depends", names)) => {
-                    info.depends.extend(names.split(',').filter(|n| !n.is_empty()).map(canonical))
+                    info.depends.extend(names.split(',').filter(|n| !n.is_empty()).map(canonical));
                 }
                 Some(("softdep", text)) => info.soft_before.extend(before(text)),
                 Some(("alias", alias)) => info.aliases.push(alias.to_owned()),
@@ -222,7 +227,10 @@ fn read(path: &Path) -> Result<Vec<u8>, KernelError> {
     let failed = |error| io_error("read the module", path)(error);
     let file = File::open(path).map_err(failed)?;
     let plain: Box<dyn Read> = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("xz") => Box::new(liblzma::read::XzDecoder::new(file)),
+        Some("xz") => {
+            let stream = Stream::new_stream_decoder(XZ_MEMORY_LIMIT, CONCATENATED).map_err(|e| failed(e.into()))?;
+            Box::new(liblzma::read::XzDecoder::new_stream(file, stream))
+        }
         Some("zst") => Box::new(zstd::stream::read::Decoder::new(file).map_err(failed)?),
         Some("gz") => Box::new(flate2::read::GzDecoder::new(file)),
         _ => Box::new(file),

@@ -8,7 +8,7 @@
 //!
 //! A directory counts only with a `kernel.json` that reads well; that file and the rest arrive by one rename.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Ordering;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -19,8 +19,9 @@ use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::KernelError;
 use super::error::io_error;
-use super::{KernelError, paths};
+use crate::paths;
 
 const VMLINUX: &str = "vmlinux";
 const MODULES: &str = "modules.cpio";
@@ -103,14 +104,7 @@ impl Store {
                 kernels.extend(Installed::read(&entry.path()));
             }
         }
-        kernels.sort_by(|a, b| {
-            (Reverse(a.kind), Reverse(Natural(&a.version)), Reverse(a.created), &a.name).cmp(&(
-                Reverse(b.kind),
-                Reverse(Natural(&b.version)),
-                Reverse(b.created),
-                &b.name,
-            ))
-        });
+        kernels.sort_by(|a: &Installed, b| b.precedence().cmp(&a.precedence()).then_with(|| a.name.cmp(&b.name)));
         Ok(kernels)
     }
 
@@ -148,6 +142,11 @@ impl Store {
 }
 
 impl Installed {
+    /// The greater is taken first.
+    fn precedence(&self) -> impl Ord + '_ {
+        (self.kind, Natural(&self.version), self.created)
+    }
+
     /// None for a directory that is no kernel: half a deletion, or somebody's own files.
     fn read(dir: &Path) -> Option<Self> {
         let text = fs::read(dir.join(RECORD)).ok()?;

@@ -4,8 +4,10 @@ use super::error::LaunchError;
 use super::timings::{Phase, Timings};
 use crate::control::{self, Receiver, Sender};
 use crate::monitor::spawn::Events;
-use crate::monitor::{MonitorEvent, MonitorPhase, MonitorProcess};
+use crate::monitor::process::cpu_us as own_cpu_us;
+use crate::monitor::{LauncherRequest, MonitorEvent, MonitorPhase, MonitorProcess};
 use bottle_protocol::{Hello, ToHost};
+use nix::sys::resource::UsageWho;
 use std::collections::VecDeque;
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
@@ -20,12 +22,17 @@ pub(super) struct Guest {
     receiver: Receiver,
     events: Events,
     console: ConsoleTail,
+    statistics_due: bool,
 }
+
+/// How long the monitor may take to answer a question.
+const ANSWER: Duration = Duration::from_secs(2);
 
 impl Guest {
     pub(super) fn new(monitor: &MonitorProcess, control: UnixStream, verbose: bool) -> Result<Self, LaunchError> {
         let (sender, receiver) = control::open(control)?;
-        Ok(Self { sender, receiver, events: monitor.events()?, console: ConsoleTail { lines: VecDeque::new(), verbose } })
+        let console = ConsoleTail { lines: VecDeque::new(), verbose };
+        Ok(Self { sender, receiver, events: monitor.events()?, console, statistics_due: false })
     }
 
     /// The agent's next message. The monitor's events are dealt with on the way. Cancel-safe.
@@ -41,6 +48,20 @@ impl Guest {
                 event = self.events.next() => self.observe(event?, timings)?,
             }
         }
+    }
+
+    /// Has the VM exits up to now noted in `timings`, if the monitor answers in time.
+    pub(super) async fn count_exits(&mut self, monitor: &MonitorProcess, timings: &mut Timings) -> Result<(), LaunchError> {
+        monitor.ask(LauncherRequest::Statistics)?;
+        self.statistics_due = true;
+        let deadline = tokio::time::Instant::now() + ANSWER;
+        while self.statistics_due {
+            match tokio::time::timeout_at(deadline, self.events.next()).await {
+                Ok(event) => self.observe(event?, timings)?,
+                Err(_) => return Ok(()),
+            }
+        }
+        Ok(())
     }
 
     /// Why the agent hung up: the monitor knows, if the machine ended.
@@ -65,8 +86,16 @@ impl Guest {
 
     fn observe(&mut self, event: Option<MonitorEvent>, timings: &mut Timings) -> Result<(), LaunchError> {
         match event {
-            Some(MonitorEvent::Phase { phase, at_ns }) => {
+            Some(MonitorEvent::Phase { phase, at_ns, cpu_us }) => {
                 timings.mark_at(launcher_phase(phase), at_ns);
+                if phase == MonitorPhase::Entering {
+                    timings.cpu_to_first_kvm_run_us = cpu_us + own_cpu_us(UsageWho::RUSAGE_SELF);
+                }
+                Ok(())
+            }
+            Some(MonitorEvent::Statistics { exits }) => {
+                timings.vm_exits = exits;
+                self.statistics_due = false;
                 Ok(())
             }
             Some(MonitorEvent::Console { line }) => {

@@ -13,9 +13,11 @@ mod boot;
 pub use error::{EXIT_OURS, LaunchError};
 
 use crate::host;
+use crate::monitor::process::cpu_us;
 use crate::monitor::{MonitorProcess, MonitorSpec};
 use bottle_protocol::{ArgumentLimits, CONTROL_PORT, DeviceName, Hostname, ProcessId, SecretEnv, Setup, Start, ToAgent};
 use boot::Guest;
+use nix::sys::resource::UsageWho;
 use claim::Claim;
 use session::{Outcome, Session};
 use std::ffi::CString;
@@ -46,6 +48,8 @@ pub struct Bottle {
     pub boot_limit: Duration,
     /// How long the command may take.
     pub time_limit: Option<Duration>,
+    /// Whether the monitor is asked for its statistics at the end.
+    pub measure: bool,
 }
 
 /// What runs in the guest.
@@ -77,6 +81,7 @@ pub fn launch(bottle: Bottle, timings: &mut Timings) -> Result<Outcome, LaunchEr
     let outcome = runtime.block_on(run(&monitor, bottle, control, timings));
     drop(monitor);
     timings.mark(Phase::AllGone);
+    timings.cpu_us = cpu_us(UsageWho::RUSAGE_SELF) + cpu_us(UsageWho::RUSAGE_CHILDREN);
     outcome
 }
 
@@ -129,7 +134,7 @@ async fn run(
     };
     started?;
     let mut session = Session::begin(guest, signals, tty, stdin)?;
-    session.run(bottle.time_limit, timings).await
+    session.run(bottle.time_limit, bottle.measure.then_some(monitor), timings).await
 }
 
 /// The one command of a bottle.

@@ -7,6 +7,7 @@ use super::streams::{Output, Written, read_stdin};
 use super::terminal::{self, RawMode};
 use super::timings::{Phase, Timings};
 use super::PROCESS;
+use crate::monitor::MonitorProcess;
 use bottle_protocol::{ExitStatus, MAX_DATA, OutputStream, ReceiveWindow, SignalNumber, ToAgent, ToHost, Window};
 use std::io;
 use std::time::Duration;
@@ -91,8 +92,14 @@ impl Session {
         })
     }
 
-    /// Stays until the command has exited and its output is written, the time is up, or the caller insists.
-    pub(super) async fn run(&mut self, limit: Option<Duration>, timings: &mut Timings) -> Result<Outcome, LaunchError> {
+    /// Stays until the command has exited and its output is written, the time is up, or the caller insists. With `measured`, that
+    /// monitor is asked for its statistics at the end.
+    pub(super) async fn run(
+        &mut self,
+        limit: Option<Duration>,
+        measured: Option<&MonitorProcess>,
+        timings: &mut Timings,
+    ) -> Result<Outcome, LaunchError> {
         let mut exited = None;
         let deadline = limit.map(|limit| (limit, tokio::time::Instant::now() + limit));
         loop {
@@ -102,6 +109,9 @@ impl Session {
             match self.step(deadline.map(|(_, at)| at), exited.is_some(), timings).await? {
                 Step::Message(ToHost::Exited { status, .. }) => {
                     timings.mark(Phase::CommandExited);
+                    if let Some(monitor) = measured {
+                        self.guest.count_exits(monitor, timings).await?;
+                    }
                     exited = Some(status);
                 }
                 Step::Message(message) => self.take(message)?,

@@ -58,12 +58,12 @@ pub struct Mark {
 #[serde(deny_unknown_fields)]
 pub struct Timings {
     pub marks: Vec<Mark>,
-    /// CPU time of the launcher and of the monitor that was reaped, in microseconds, at the end.
-    #[serde(default)]
+    /// CPU time of launcher and monitor (the guest's included) at the end, in microseconds.
     pub cpu_us: u64,
     /// CPU time of launcher and monitor up to the first KVM_RUN, in microseconds.
-    #[serde(default)]
     pub cpu_to_first_kvm_run_us: u64,
+    /// VM exits up to the command's exit, over all vCPUs, as KVM counts them.
+    pub vm_exits: Option<u64>,
 }
 
 impl Timings {

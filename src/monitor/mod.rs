@@ -10,4 +10,4 @@ pub mod wire;
 
 pub use process::{MONITOR_WORD, main};
 pub use spawn::{MonitorProcess, SpawnError};
-pub use wire::{MonitorEvent, MonitorPhase, MonitorSpec};
+pub use wire::{LauncherRequest, MonitorEvent, MonitorPhase, MonitorSpec};

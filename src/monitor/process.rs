@@ -1,11 +1,12 @@
 //! The monitor's side: from a socket to a running machine.
 
-use super::wire::{self, MonitorEvent, MonitorPhase, MonitorSpec, WireError};
+use super::wire::{self, LauncherRequest, MonitorEvent, MonitorPhase, MonitorSpec, WireError};
 use crate::vmm::machine::Observer;
 use crate::vmm::{DiskSpec, Machine, MachineError, MachineSpec};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 use nix::sys::signal::Signal;
+use nix::sys::time::TimeValLike as _;
 use nix::time::{ClockId, clock_gettime};
 use std::error::Error;
 use std::fs::File;
@@ -52,7 +53,14 @@ fn run(control: &Arc<OwnedFd>, agent: &'static [u8]) -> Result<crate::vmm::stop:
     let (spec, descriptors) = wire::receive(control.as_fd())?.ok_or(MonitorError::NoSpec)?;
     let machine = Machine::build(machine_spec(spec, descriptors, agent)?, observer(control))?;
     // Everything that needs a descriptor, memory or a capability exists now: here the sandbox closes.
-    Ok(machine.run(control.as_raw_fd())?)
+    Ok(machine.run(control.as_raw_fd(), |exits| answer(control, exits))?)
+}
+
+/// Takes one request of the launcher's. What is none is dropped: the launcher is this very program.
+fn answer(control: &Arc<OwnedFd>, exits: Option<u64>) {
+    if let Ok(Some((LauncherRequest::Statistics, _))) = wire::receive(control.as_fd()) {
+        let _ = wire::send_message(control.as_fd(), &MonitorEvent::Statistics { exits }, false);
+    }
 }
 
 /// What needs no sandbox: dies with the launcher, leaves no core dump, cannot be traced by others of the same user.
@@ -81,7 +89,7 @@ fn observer(control: &Arc<OwnedFd>) -> Observer {
 }
 
 fn tell_phase(control: &Arc<OwnedFd>, phase: MonitorPhase) {
-    let _ = wire::send_message(control.as_fd(), &MonitorEvent::Phase { phase, at_ns: now_ns() }, false);
+    let _ = wire::send_message(control.as_fd(), &MonitorEvent::Phase { phase, at_ns: now_ns(), cpu_us: cpu_us(UsageWho::RUSAGE_SELF) }, false);
 }
 
 /// CLOCK_MONOTONIC in nanoseconds: the same clock in launcher and monitor.
@@ -90,6 +98,14 @@ pub fn now_ns() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| {
         let (seconds, nanos) = (u64::try_from(time.tv_sec()), u64::try_from(time.tv_nsec()));
         seconds.unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(nanos.unwrap_or(0))
+    })
+}
+
+/// CPU time so far, user and system, in microseconds.
+#[must_use]
+pub fn cpu_us(who: UsageWho) -> u64 {
+    getrusage(who).map_or(0, |usage| {
+        [usage.user_time(), usage.system_time()].iter().map(|time| u64::try_from(time.num_microseconds()).unwrap_or(0)).sum()
     })
 }
 

@@ -1,7 +1,7 @@
 //! The launcher's side: starts a monitor, hands it its descriptors, hears its events, and sees it gone.
 
 use super::process::MONITOR_WORD;
-use super::wire::{self, MonitorEvent, MonitorSpec, PACKET_MAX, WireError};
+use super::wire::{self, LauncherRequest, MonitorEvent, MonitorSpec, PACKET_MAX, WireError};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
@@ -50,6 +50,14 @@ impl MonitorProcess {
     /// When the monitor is gone.
     pub fn build(&self, spec: &MonitorSpec, descriptors: &[RawFd]) -> Result<(), SpawnError> {
         Ok(wire::send_with_descriptors(self.control.as_fd(), spec, descriptors)?)
+    }
+
+    /// Asks the running monitor; the answer comes as an event.
+    ///
+    /// # Errors
+    /// When the monitor is gone.
+    pub fn ask(&self, request: LauncherRequest) -> Result<(), SpawnError> {
+        Ok(wire::send_message(self.control.as_fd(), &request, true)?)
     }
 
     #[must_use]

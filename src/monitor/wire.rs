@@ -1,6 +1,6 @@
 //! Messages between the launcher and the monitor, over a sequenced-packet socket: one JSON message a packet.
 //!
-//! Launcher → monitor: one [`MonitorSpec`], its descriptors attached (SCM_RIGHTS, unix(7)). Monitor → launcher: [`MonitorEvent`]s.
+//! Launcher → monitor: one [`MonitorSpec`], its descriptors attached (SCM_RIGHTS, unix(7)), then [`LauncherRequest`]s. Monitor → launcher: [`MonitorEvent`]s.
 //! The monitor is the less trusted side: the launcher bounds every packet and treats what is in it as a report, never as a request.
 
 use crate::vmm::stop::StopReason;
@@ -68,13 +68,22 @@ pub enum MonitorPhase {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MonitorEvent {
-    /// CLOCK_MONOTONIC, nanoseconds.
-    Phase { phase: MonitorPhase, at_ns: u64 },
+    /// CLOCK_MONOTONIC in nanoseconds, and the CPU time of the monitor until then in microseconds.
+    Phase { phase: MonitorPhase, at_ns: u64, cpu_us: u64 },
     /// A line, or a piece of one, of the guest's console.
     Console { line: String },
+    /// The answer to [`LauncherRequest::Statistics`]; nothing where the host's KVM does not count.
+    Statistics { exits: Option<u64> },
     Stopped(StopReason),
     /// The monitor could not do its work; the causes, outermost first.
     Failed { causes: Vec<String> },
+}
+
+/// What the launcher may ask while the machine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LauncherRequest {
+    Statistics,
 }
 
 /// Both ends of a new socket: sequenced packets, closed on exec.

@@ -31,9 +31,18 @@ pub enum ScratchError {
     #[error("a scratch disk of {bytes} bytes is too large")]
     TooLarge { bytes: u64 },
     #[error("cannot create a scratch disk in `{}`", directory.display())]
-    Create { directory: PathBuf, #[source] source: io::Error },
+    Create {
+        directory: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot format a scratch disk of {bytes} bytes in `{}`", directory.display())]
-    Format { directory: PathBuf, bytes: u64, #[source] source: io::Error },
+    Format {
+        directory: PathBuf,
+        bytes: u64,
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl ScratchError {
@@ -59,8 +68,7 @@ pub fn create(directory: &Path, bytes: u64) -> Result<File, ScratchError> {
     if bytes > MAX_BYTES {
         return Err(ScratchError::TooLarge { bytes });
     }
-    let file =
-        unnamed(directory).map_err(|source| ScratchError::Create { directory: directory.to_owned(), source })?;
+    let file = unnamed(directory).map_err(|source| ScratchError::Create { directory: directory.to_owned(), source })?;
     let formatted = file.set_len(bytes - bytes % BLOCK).and_then(|()| format(&file, &Layout::new(bytes / BLOCK)));
     formatted.map_err(|source| ScratchError::Format { directory: directory.to_owned(), bytes, source })?;
     Ok(file)

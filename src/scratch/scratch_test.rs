@@ -30,8 +30,12 @@ fn e2fsck_finds_nothing_to_say_at_any_size() {
     let directory = tempfile::tempdir().unwrap();
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
-    let edges = [128 * MIB, 256 * MIB].into_iter().flat_map(|edge| [edge - 4096, edge, edge + 4096, edge + 4 * MIB, edge + 5 * MIB]);
-    for bytes in [MIN_BYTES, MIN_BYTES + 1, 20 * MIB + 12345, GIB, 10 * GIB, 100 * GIB, 1024 * GIB].into_iter().chain(edges) {
+    let edges = [128 * MIB, 256 * MIB]
+        .into_iter()
+        .flat_map(|edge| [edge - 4096, edge, edge + 4096, edge + 4 * MIB, edge + 5 * MIB]);
+    for bytes in
+        [MIN_BYTES, MIN_BYTES + 1, 20 * MIB + 12345, GIB, 10 * GIB, 100 * GIB, 1024 * GIB].into_iter().chain(edges)
+    {
         let disk = create(directory.path(), bytes).unwrap();
         assert_eq!(disk.metadata().unwrap().len(), bytes - bytes % 4096);
         if let Some(complaints) = e2fsck(&disk) {

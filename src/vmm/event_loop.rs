@@ -77,16 +77,16 @@ impl EventLoop {
         self.devices.push(device);
     }
 
-    /// Serves devices until the machine stops; `launcher` hanging up stops it too.
+    /// Serves devices until the machine stops; `launcher` hanging up stops it too, and whatever it sends is left to `heard`.
     ///
     /// # Errors
     /// When waiting itself fails.
-    pub fn run(&self, stop: &Stop, launcher: RawFd) -> Result<StopReason, EventLoopError> {
+    pub fn run(&self, stop: &Stop, launcher: RawFd, mut heard: impl FnMut()) -> Result<StopReason, EventLoopError> {
         let watch = |fd, token, events| {
             self.epoll.ctl(ControlOperation::Add, fd, EpollEvent::new(events, token)).map_err(EventLoopError::Watch)
         };
         watch(stop.event().as_raw_fd(), STOP_TOKEN, EventSet::IN)?;
-        watch(launcher, LAUNCHER_TOKEN, EventSet::READ_HANG_UP)?;
+        watch(launcher, LAUNCHER_TOKEN, EventSet::IN | EventSet::READ_HANG_UP)?;
         let mut events = [EpollEvent::default(); EVENTS_AT_ONCE];
         loop {
             let count = match self.epoll.wait(-1, &mut events) {
@@ -97,7 +97,10 @@ impl EventLoop {
             for event in events.iter().take(count) {
                 match event.data() {
                     STOP_TOKEN => {}
-                    LAUNCHER_TOKEN => stop.request(StopReason::LauncherGone),
+                    LAUNCHER_TOKEN if event.event_set().contains(EventSet::READ_HANG_UP) => {
+                        stop.request(StopReason::LauncherGone);
+                    }
+                    LAUNCHER_TOKEN => heard(),
                     data => self.dispatch(data, event.event_set()),
                 }
             }

@@ -14,6 +14,7 @@ use super::irq::Irq;
 use super::memory::{self, GuestRam, MemoryError};
 use super::spec::MachineSpec;
 use super::stop::{Stop, StopReason};
+use super::vcpu::stats::ExitCounter;
 use super::vcpu::{self, VcpuContext};
 use super::x86_64::cpuid::{self, CpuidError};
 use super::x86_64::layout;
@@ -63,6 +64,7 @@ pub struct Observer {
 /// A machine that is built and has not run yet.
 pub struct Machine {
     vcpus: Vec<VcpuFd>,
+    exits: Vec<ExitCounter>,
     context: Arc<VcpuContext>,
     event_loop: EventLoop,
     entering: Box<dyn Fn() + Send>,
@@ -105,6 +107,7 @@ impl Machine {
         )?;
         (observer.memory_ready)();
         let vcpus = create_vcpus(&kvm, &vm, spec.vcpus, entry)?;
+        let exits = vcpus.iter().filter_map(ExitCounter::open).collect();
         let context = VcpuContext {
             mmio,
             ports: ports_bus(observer.console),
@@ -112,16 +115,17 @@ impl Machine {
             first_exit: observer.guest_alive,
             alive: AtomicBool::new(false),
         };
-        Ok(Self { vcpus, context: Arc::new(context), event_loop, entering: observer.entering, _vm: vm })
+        Ok(Self { vcpus, exits, context: Arc::new(context), event_loop, entering: observer.entering, _vm: vm })
     }
 
-    /// Runs the guest to its end, serving its devices on this thread. `launcher` hanging up ends it too.
+    /// Runs the guest to its end, serving its devices on this thread. `launcher` hanging up ends it too; when it sends something,
+    /// `heard` is called with the number of VM exits so far.
     ///
     /// The vCPU threads may still be inside the guest when this returns: the process is expected to end.
     ///
     /// # Errors
     /// When a thread cannot be started or the event loop fails.
-    pub fn run(self, launcher: RawFd) -> Result<StopReason, MachineError> {
+    pub fn run(self, launcher: RawFd, mut heard: impl FnMut(Option<u64>)) -> Result<StopReason, MachineError> {
         (self.entering)();
         for (index, vcpu) in (0u8..).zip(self.vcpus) {
             let context = Arc::clone(&self.context);
@@ -130,7 +134,9 @@ impl Machine {
                 .spawn(move || vcpu::run(vcpu, index, &context))
                 .map_err(host_error("start a vCPU thread"))?;
         }
-        Ok(self.event_loop.run(&self.context.stop, launcher)?)
+        let exits = self.exits;
+        let total = || exits.iter().map(ExitCounter::read).sum::<Option<u64>>().filter(|_| !exits.is_empty());
+        Ok(self.event_loop.run(&self.context.stop, launcher, || heard(total()))?)
     }
 }
 

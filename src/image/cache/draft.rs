@@ -40,12 +40,15 @@ impl Drop for Named {
 impl Draft {
     /// On the file system of `directory`; the fallback's files lie in `drafts` inside it.
     pub(crate) fn new(directory: &Path, drafts: &str) -> io::Result<Self> {
-        let unnamed = OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).mode(0o600).open(directory);
+        let unnamed =
+            OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).mode(0o600).open(directory);
         match unnamed {
             Ok(file) => Ok(Self { file, named: None }),
             Err(error) => match Errno::from_raw(error.raw_os_error().unwrap_or_default()) {
                 // "Not here", as file systems and kernels without O_TMPFILE put it (open(2)).
-                Errno::EOPNOTSUPP | Errno::EISDIR | Errno::ENOENT | Errno::EINVAL => Self::named(&directory.join(drafts)),
+                Errno::EOPNOTSUPP | Errno::EISDIR | Errno::ENOENT | Errno::EINVAL => {
+                    Self::named(&directory.join(drafts))
+                }
                 _ => Err(error),
             },
         }

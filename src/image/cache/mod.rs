@@ -2,8 +2,8 @@
 //!
 //!     <cache>/v1/<image id>/root.erofs   the image
 //!     <cache>/v1/<image id>/image.json   its configuration and size, written last: without it there is no image
-//!     <cache>/v1/<image id>/lock         held while the image is made
 //!     <cache>/v1/sources/<key>           which image a file or directory, as it was when it was read, came to
+//!     <cache>/v1/locks/<image id>        held, and there, while the image is made
 //!     <cache>/v1/drafts/                 files in the making, where the file system has none without a name
 //!
 //! Any number of processes may use it at once. A file gets its name when it is complete and on the disk, so a process
@@ -32,7 +32,7 @@ use super::pack::Packed;
 
 const ROOT: &str = "root.erofs";
 const RECORD: &str = "image.json";
-const LOCK: &str = "lock";
+const LOCKS: &str = "locks";
 const SOURCES: &str = "sources";
 const DRAFTS: &str = "drafts";
 
@@ -47,6 +47,21 @@ struct Record {
     /// Of `root.erofs`: one that was cut short is not taken for good.
     bytes: u64,
     config: ImageConfig,
+}
+
+/// While this lives, no other process makes the image.
+#[derive(Debug)]
+pub(crate) struct ImageLock {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Drop for ImageLock {
+    fn drop(&mut self) {
+        // Whoever waits for the file that is removed here gets its lock all the same. Should a third then make a new
+        // one, the two make the same image twice, which costs time and nothing else.
+        let _gone = fs::remove_file(&self.path);
+    }
 }
 
 impl Cache {
@@ -87,13 +102,16 @@ impl Cache {
     }
 
     /// Waits for a process that is making the same image. It then has it, or has failed or died.
-    pub(crate) fn lock(&self, id: &Digest) -> Result<Flock<File>, ImageError> {
-        let directory = self.image(id);
+    pub(crate) fn lock(&self, id: &Digest) -> Result<ImageLock, ImageError> {
+        let directory = self.directory.join(LOCKS);
         make_directory(&directory)?;
-        let path = directory.join(LOCK);
+        let path = directory.join(id.hex());
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(|source| io_error("create", &path, source))?;
-        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| io_error("lock", &path, errno.into()))
+        match Flock::lock(file, FlockArg::LockExclusive) {
+            Ok(lock) => Ok(ImageLock { path, _lock: lock }),
+            Err((_, errno)) => Err(io_error("lock", &path, errno.into())),
+        }
     }
 
     /// A file in the making, on the cache's file system.
@@ -113,7 +131,8 @@ impl Cache {
         let same = |there: &fs::Metadata| there.is_file() && there.len() == bytes;
         draft.publish(&root, same).map_err(|source| io_error("create", &root, source))?;
         let record = Record { bytes, config };
-        let text = serde_json::to_vec(&record).map_err(|error| io_error("create", &directory.join(RECORD), error.into()))?;
+        let text =
+            serde_json::to_vec(&record).map_err(|error| io_error("create", &directory.join(RECORD), error.into()))?;
         self.put(&directory.join(RECORD), &text)?;
         let root_file = File::open(&root).map_err(|source| io_error("open", &root, source))?;
         Ok(Bootable { root: root_file, config: record.config, digest: digest.to_string() })

@@ -123,7 +123,9 @@ impl Metadata<'_> {
                 None => out.put(&record.encode_extended())?,
             }
             out.put(&xattrs)?;
-            if place.inline && let Some(data) = self.own_data(id, parent) {
+            if place.inline
+                && let Some(data) = self.own_data(id, parent)
+            {
                 let tail = usize::try_from(place.bytes_in_blocks()).map_err(io::Error::other)?;
                 out.put(&data[tail..])?;
             }

@@ -158,7 +158,10 @@ fn commonest_time(tree: &Tree, order: &[(InodeId, InodeId)]) -> Time {
     for &(id, _) in order {
         *counts.entry(tree.get(id).meta.mtime).or_default() += 1;
     }
-    counts.into_iter().max_by_key(|&(time, count)| (count, std::cmp::Reverse(time))).map_or(Time::default(), |most| most.0)
+    counts
+        .into_iter()
+        .max_by_key(|&(time, count)| (count, std::cmp::Reverse(time)))
+        .map_or(Time::default(), |most| most.0)
 }
 
 fn count_links(tree: &Tree, order: &[(InodeId, InodeId)], places: &mut [Place]) {

@@ -31,7 +31,11 @@ pub(crate) trait Skip: Read {
 #[derive(Debug, thiserror::Error)]
 pub enum TarError {
     #[error("cannot read at byte {offset}")]
-    Read { offset: u64, #[source] source: io::Error },
+    Read {
+        offset: u64,
+        #[source]
+        source: io::Error,
+    },
     #[error("ends early, at byte {offset}")]
     Truncated { offset: u64 },
     #[error("no tar header at byte {offset}")]
@@ -140,7 +144,11 @@ impl<R: Skip> Archive<R> {
             TypeFlag::Fifo => EntryKind::Fifo,
             TypeFlag::Other(flag) => return Err(TarError::UnknownType { flag, offset: at }),
             // `next` has dealt with these.
-            TypeFlag::Pax | TypeFlag::PaxGlobal | TypeFlag::GnuLongName | TypeFlag::GnuLongLink | TypeFlag::VolumeLabel => {
+            TypeFlag::Pax
+            | TypeFlag::PaxGlobal
+            | TypeFlag::GnuLongName
+            | TypeFlag::GnuLongLink
+            | TypeFlag::VolumeLabel => {
                 return Err(TarError::NotAHeader { offset: at });
             }
         };

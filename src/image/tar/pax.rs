@@ -142,7 +142,16 @@ mod tests {
 
     #[test]
     fn malformed_records_are_refused() {
-        for records in [&b"5 a=b\n"[..], b"0 a=b\n", b"7 a=b\n", b"6 ab=\n7", b"99999999999999999999 a=b\n", b"6 abc\n", b"x a=b\n", b"2 \n"] {
+        for records in [
+            &b"5 a=b\n"[..],
+            b"0 a=b\n",
+            b"7 a=b\n",
+            b"6 ab=\n7",
+            b"99999999999999999999 a=b\n",
+            b"6 abc\n",
+            b"x a=b\n",
+            b"2 \n",
+        ] {
             assert_eq!(Pax::default().extend(records), None, "{}", records.escape_ascii());
         }
     }

@@ -1,5 +1,7 @@
 //! One vCPU: a thread that enters the guest, and turns each exit into a bus access or the end of the machine.
 
+pub mod stats;
+
 use super::bus::{Bus, Effect};
 use super::stop::{Stop, StopReason};
 use kvm_ioctls::{VcpuExit, VcpuFd};

@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use bottle_vmm::paths::NoHome;
 use nix::fcntl::{Flock, FlockArg};
 
 /// Directories that no run has used for so long are removed when another is built.
@@ -19,8 +20,8 @@ const PARTIAL: &str = "partial-";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    #[error("no directory for the emulated host's parts: neither XDG_CACHE_HOME nor HOME is set")]
-    NoHome,
+    #[error(transparent)]
+    NoHome(#[from] NoHome),
     #[error("cannot {verb} {}", path.display())]
     Io { verb: &'static str, path: PathBuf, source: io::Error },
 }
@@ -28,7 +29,7 @@ pub enum CacheError {
 impl CacheError {
     pub fn hint(&self) -> Option<String> {
         match self {
-            CacheError::NoHome => Some("set XDG_CACHE_HOME to a directory with 1 GiB of free space".into()),
+            CacheError::NoHome(error) => error.hint(),
             CacheError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("set XDG_CACHE_HOME to a directory with 1 GiB of free space".into())
             }
@@ -52,11 +53,7 @@ pub(crate) struct Held {
 impl Cache {
     /// `$XDG_CACHE_HOME/bottle-vmm/kvmhost`.
     pub(crate) fn open_default() -> Result<Cache, CacheError> {
-        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let base = absolute("XDG_CACHE_HOME")
-            .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
-            .ok_or(CacheError::NoHome)?;
-        Cache::at(base.join("bottle-vmm/kvmhost"))
+        Cache::at(bottle_vmm::paths::cache()?.join("kvmhost"))
     }
 
     pub(crate) fn at(dir: PathBuf) -> Result<Cache, CacheError> {

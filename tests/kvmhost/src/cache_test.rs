@@ -38,9 +38,9 @@ fn a_failed_build_leaves_nothing_and_the_next_one_starts_afresh() {
     let (_dir, cache) = cache();
     let failed = cache.ensure("part", |dir| {
         fs::write(dir.join("half"), "").unwrap();
-        Err(CacheError::NoHome)
+        Err(CacheError::from(NoHome { variable: "X" }))
     });
-    assert!(matches!(failed, Err(CacheError::NoHome)));
+    assert!(matches!(failed, Err(CacheError::NoHome(_))));
     let names = || fs::read_dir(cache.dir()).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>();
     assert_eq!(names(), ["lock"]);
     let (path, _held) = cache.ensure("part", |_| Ok::<_, CacheError>(())).unwrap();

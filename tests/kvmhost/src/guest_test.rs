@@ -52,7 +52,7 @@ impl GuestTest {
     }
 
     pub fn run<F: FnOnce()>(&self, body: F) {
-        if needed() == Need::No {
+        if matches!(needed(), Need::No) {
             body();
             prove();
             return;
@@ -75,8 +75,7 @@ impl GuestTest {
         let words = ["--exact", name, "--nocapture", "--include-ignored", "--test-threads=1"];
         let argv: Vec<OsString> = [program.into_os_string()].into_iter().chain(words.map(OsString::from)).collect();
         let env = vec![(PROOF.into(), proof.into())];
-        let streams =
-            Streams { stdin: Source::Nothing, stdout: Sink::Capture, stderr: Sink::Capture, terminal: None };
+        let streams = Streams { stdin: Source::Nothing, stdout: Sink::Capture, stderr: Sink::Capture, terminal: None };
         let _slot = slots::take().map_err(HostError::Slot)?;
         self.host.start(&argv, env, streams, &Lines { program: "kvmhost" })?.wait()
     }
@@ -105,7 +104,10 @@ fn judge(name: &str, proof: &str, output: &Output) {
     show(&output.stdout, &output.stderr, proof);
     assert!(output.code == 0, "{name} failed inside the emulated host (exit code {})", output.code);
     let proven = output.stdout.windows(proof.len()).any(|window| window == proof.as_bytes());
-    assert!(proven, "{name} did not run inside the emulated host: is guest_test called from the #[test] function itself?");
+    assert!(
+        proven,
+        "{name} did not run inside the emulated host: is guest_test called from the #[test] function itself?"
+    );
 }
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "so that libtest shows it with the outer test's failure")]

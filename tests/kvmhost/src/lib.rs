@@ -8,8 +8,7 @@
 //!
 //! - [`guest_test`] is a test's one line: the body runs where KVM works.
 //! - [`Host`] runs commands; [`needed`] tells whether it takes this host at all.
-//! - `machine` is the snapshot that each run is restored from, `parts` and `modules` what it is made of, `cache` where
-//!   that is kept.
+//! - `machine` is the snapshot that each run is restored from, `parts` what it is made of, `cache` where that is kept.
 //! - `qemu` and `qmp` are the process and its monitor; `job` and `streams` what goes in and comes out; `inside/` the two
 //!   scripts that are the first process of the emulated host.
 
@@ -18,7 +17,6 @@ mod guest_test;
 mod host;
 mod job;
 mod machine;
-mod modules;
 mod need;
 mod parts;
 mod qemu;
@@ -35,7 +33,6 @@ pub use guest_test::{GuestTest, guest_test};
 pub use host::{Captured, DEFAULT_TIMEOUT, Ender, Host, HostError, Output, Resizer, Session, Source, Streams};
 pub use job::JobError;
 pub use machine::MachineError;
-pub use modules::ModulesError;
 pub use need::{Need, OVERRIDE, Reason, needed};
 pub use parts::PartsError;
 pub use qemu::QemuError;

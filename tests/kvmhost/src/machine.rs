@@ -3,25 +3,34 @@
 //! The snapshot is QEMU's migration with `x-ignore-shared`: RAM is a file that the saved machine shares and each restored
 //! one maps privately, so that a restore reads only the devices' state and takes some 60 ms.
 
-use std::ffi::OsString;
-use std::fs;
-use std::io;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, BufWriter};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bottle_vmm::kernel::KernelError;
 use bottle_vmm::kernel::cpio::Archive;
+use bottle_vmm::kernel::modules::{Module, Tree};
 use bottle_vmm::progress::Progress;
 use sha2::{Digest, Sha256};
 
 use crate::cache::{Cache, CacheError, Held, io_error};
-use crate::modules::{self, ModulesError};
 use crate::parts::{Parts, PartsError};
-use crate::qemu::{Memory, Qemu, QemuError};
+use crate::qemu::{self, Memory, Qemu, QemuError};
 
 const INIT: &[u8] = include_bytes!("inside/init.sh");
 const AGENT: &[u8] = include_bytes!("inside/agent.sh");
+
+/// What is loaded at boot, by its purpose; what these depend on comes with them.
+#[rustfmt::skip]
+const MODULES: [&str; 14] = [
+    "kvm_amd", // the point of it all
+    "virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay", // the job's way in and its root directory
+    "tun", "vhost_net", "vhost_vsock", "vsock_loopback", // what other monitors, which ours is compared with, need
+    "loop", "virtio_blk", "ext4", "erofs", // disks and images, mounted to be looked at
+];
 
 /// Booting takes 3 s on an idle machine.
 const BOOT_PATIENCE: Duration = Duration::from_secs(180);
@@ -37,10 +46,8 @@ pub enum MachineError {
     Cache(#[from] CacheError),
     #[error(transparent)]
     Parts(#[from] PartsError),
-    #[error("cannot unpack the emulated host's kernel")]
+    #[error("cannot use the emulated host's kernel")]
     Kernel(#[from] KernelError),
-    #[error("cannot make the emulated host's initramfs")]
-    Modules(#[from] ModulesError),
     #[error("cannot boot the emulated host")]
     Boot(#[from] QemuError),
 }
@@ -52,7 +59,6 @@ impl MachineError {
             MachineError::Parts(error) => error.hint(),
             MachineError::Kernel(error) => error.hint(),
             MachineError::Boot(error) => error.hint(),
-            MachineError::Modules(_) => None,
         }
     }
 }
@@ -83,18 +89,20 @@ pub(crate) struct Machine {
 
 impl Snapshot {
     /// The snapshot for a machine of this shape, and whatever it takes to make it; kept as long as the lock.
-    pub(crate) fn ensure(cache: &Cache, shape: Shape, progress: &dyn Progress) -> Result<(Snapshot, Held), MachineError> {
+    pub(crate) fn ensure(
+        cache: &Cache,
+        shape: Shape,
+        progress: &dyn Progress,
+    ) -> Result<(Snapshot, Held), MachineError> {
         // The next step may need the lock for itself. What is found here is safe meanwhile: it has just been used.
         let (parts, held) = Parts::ensure(cache, progress)?;
         drop(held);
-        let boot_key = key(&[INIT, AGENT, modules::WANTED.join(" ").as_bytes(), &identity(&parts.kernel())?]);
-        let (boot, held) =
-            cache.ensure(&format!("boot-{boot_key}"), |dir| make_boot_files(&parts, dir, progress))?;
+        let boot_key = key(&[INIT, AGENT, MODULES.join(" ").as_bytes(), &identity(&parts.kernel())?]);
+        let (boot, held) = cache.ensure(&format!("boot-{boot_key}"), |dir| make_boot_files(&parts, dir, progress))?;
         drop(held);
         let machine = Machine { parts, shape, vmlinux: boot.join("vmlinux"), initrd: boot.join("initrd") };
-        let arguments: Vec<u8> =
-            machine.arguments().iter().flat_map(|argument| [argument.as_encoded_bytes(), b"\0"].concat()).collect();
-        let key = key(&[&arguments, &identity(&machine.parts.qemu())?]);
+        let arguments = [machine.arguments(), qemu::devices()].concat().join(OsStr::new("\0"));
+        let key = key(&[arguments.as_encoded_bytes(), &identity(&machine.parts.qemu())?]);
         let name = format!("snapshot-{key}-{}x{}", shape.smp, shape.mem_mib);
         let (dir, held) = cache.ensure(&name, |dir| boot_and_save(&machine, dir, progress))?;
         Ok((Snapshot { machine, ram: dir.join("ram"), state: dir.join("state") }, held))
@@ -125,27 +133,29 @@ fn make_boot_files(parts: &Parts, dir: &Path, progress: &dyn Progress) -> Result
     let vmlinux = dir.join("vmlinux");
     let kernel = bottle_vmm::kernel::image::open(&parts.kernel())?;
     fs::copy(&kernel.path, &vmlinux).map_err(io_error("write", &vmlinux))?;
-    let modules = modules::in_load_order(&parts.modules(), &modules::WANTED)?;
+    let modules = Tree::scan(&parts.modules())?.load_order(&MODULES)?;
     let busybox = fs::read(parts.busybox()).map_err(io_error("read", &parts.busybox()))?;
     let initrd = dir.join("initrd");
-    let archive = initramfs(&busybox, &modules).map_err(io_error("write", &initrd))?;
-    fs::write(&initrd, archive).map_err(io_error("write", &initrd))?;
-    Ok(())
+    let file = File::create(&initrd).map_err(io_error("write", &initrd))?;
+    initramfs(file, &busybox, &modules, &initrd)
 }
 
 /// /dev/console, which PID 1 is started with, is in the archive that every kernel has built in (usr/default_cpio_list).
-fn initramfs(busybox: &[u8], modules: &[modules::Module]) -> io::Result<Vec<u8>> {
-    let mut archive = Archive::new(Vec::new());
+fn initramfs(file: File, busybox: &[u8], modules: &[Module], path: &Path) -> Result<(), MachineError> {
+    let failed = |error| io_error("write", path)(error);
+    let mut archive = Archive::new(BufWriter::new(file));
     for dir in ["bin", "dev", "proc", "sys", "run", "lib", "lib/order"] {
-        archive.directory(dir, 0o755)?;
+        archive.directory(dir, 0o755).map_err(failed)?;
     }
-    archive.file("bin/busybox", 0o755, busybox)?;
-    archive.file("init", 0o755, INIT)?;
-    archive.file("agent", 0o755, AGENT)?;
+    for (name, program) in [("bin/busybox", busybox), ("init", INIT), ("agent", AGENT)] {
+        archive.file(name, 0o755, program).map_err(failed)?;
+    }
     for (position, module) in modules.iter().enumerate() {
-        archive.file(&format!("lib/order/{position:03}-{}.ko", module.name), 0o644, &module.bytes)?;
+        let name = format!("lib/order/{position:03}-{}.ko", module.name);
+        archive.file(&name, 0o644, &module.read()?).map_err(failed)?;
     }
-    archive.finish()
+    archive.finish().map_err(failed)?;
+    Ok(())
 }
 
 fn boot_and_save(machine: &Machine, dir: &Path, progress: &dyn Progress) -> Result<(), MachineError> {

@@ -25,8 +25,21 @@ const QEMU_PACKAGES: [&str; 4] = ["qemu-system-x86", "qemu-system-common", "qemu
 
 /// Folders of the kernel's modules that a host of virtual machines may load from; the rest is 300 MB of other hardware.
 const MODULE_FOLDERS: [&str; 15] = [
-    "arch", "block", "crypto", "fs", "lib", "mm", "net", "virt", "drivers/block", "drivers/char", "drivers/crypto",
-    "drivers/md", "drivers/vdpa", "drivers/vhost", "drivers/virtio",
+    "arch",
+    "block",
+    "crypto",
+    "fs",
+    "lib",
+    "mm",
+    "net",
+    "virt",
+    "drivers/block",
+    "drivers/char",
+    "drivers/crypto",
+    "drivers/md",
+    "drivers/vdpa",
+    "drivers/vhost",
+    "drivers/virtio",
 ];
 
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +69,9 @@ impl PartsError {
             PartsError::QemuBroken { .. } => {
                 Some("as root: apt-get install --no-install-recommends qemu-system-x86".into())
             }
-            PartsError::QemuOld { .. } => Some("a Debian release with backports of QEMU 10 is needed (12 or newer)".into()),
+            PartsError::QemuOld { .. } => {
+                Some("a Debian release with backports of QEMU 10 is needed (12 or newer)".into())
+            }
             PartsError::NoKernel { .. } | PartsError::Depmod { .. } => None,
         }
     }
@@ -193,11 +208,8 @@ fn release_in(dir: &Path) -> Option<String> {
 
 fn qemu_version(qemu: &Path) -> Result<String, PartsError> {
     let broken = |answer| PartsError::QemuBroken { qemu: qemu.into(), answer };
-    let output = Command::new(qemu)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| broken(error.to_string()))?;
+    let output =
+        Command::new(qemu).arg("--version").stdin(Stdio::null()).output().map_err(|error| broken(error.to_string()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let version = text.split_once("version ").and_then(|(_, rest)| rest.split_whitespace().next()).map(str::to_owned);
     match version {

@@ -115,8 +115,8 @@ impl Qemu {
         command
             .args(machine.arguments())
             .args(memory_arguments(machine, memory))
-            .args(share_arguments(shares))
             .args(port_arguments(&ports, monitor_peer.as_raw_fd()))
+            .args(share_arguments(shares))
             .stdin(Stdio::null())
             .stdout(console.try_clone().map_err(QemuError::Wire)?)
             .stderr(console.try_clone().map_err(QemuError::Wire)?);
@@ -125,7 +125,17 @@ impl Qemu {
         // QEMU's ends must be QEMU's only, or its end would not be seen.
         drop((control_peer, out_peer, err_peer, input_peer, monitor_peer));
         match Qmp::greet(monitor) {
-            Ok(qmp) => Ok(Qemu { _bound_to_thread: PhantomData, child, qmp, control, unread: Vec::new(), out, err, input, console }),
+            Ok(qmp) => Ok(Qemu {
+                _bound_to_thread: PhantomData,
+                child,
+                qmp,
+                control,
+                unread: Vec::new(),
+                out,
+                err,
+                input,
+                console,
+            }),
             Err(source) => {
                 // Already ended, or useless.
                 let _ = child.kill();
@@ -224,6 +234,11 @@ impl Drop for Qemu {
     }
 }
 
+/// The devices of every run, without what differs from run to run. A snapshot fits only the devices it was made with.
+pub(crate) fn devices() -> Vec<OsString> {
+    [port_arguments(&[0; 4], 0), share_arguments(&[])].concat()
+}
+
 fn memory_arguments(machine: &Machine, memory: &Memory<'_>) -> Vec<OsString> {
     let (ram, share) = match memory {
         Memory::Save { ram } => (ram, "on"),
@@ -243,7 +258,8 @@ fn memory_arguments(machine: &Machine, memory: &Memory<'_>) -> Vec<OsString> {
 /// does not.
 fn share_arguments(shares: &[PathBuf]) -> Vec<OsString> {
     let local = |path: &Path, tag: &str, more: &str| {
-        let mut value = OsString::from(format!("local,mount_tag={tag},security_model=none,multidevs=remap{more},path="));
+        let mut value =
+            OsString::from(format!("local,mount_tag={tag},security_model=none,multidevs=remap{more},path="));
         value.push(option_value(path));
         ["-virtfs".into(), value]
     };
@@ -258,6 +274,7 @@ fn share_arguments(shares: &[PathBuf]) -> Vec<OsString> {
     arguments
 }
 
+/// Before the shares, since the guest counts virtio devices from 0 and calls these ports `/dev/vport0pN`.
 fn port_arguments(ports: &[RawFd; 4], monitor: RawFd) -> Vec<OsString> {
     let mut words = vec![
         // The console goes where QEMU's own messages go.
@@ -300,7 +317,8 @@ fn tail(console: &File) -> String {
     bytes.truncate(count);
     let text = String::from_utf8_lossy(&bytes);
     // EPYC has features that TCG's SVM lacks; KVM does without them.
-    let lines: Vec<&str> = text.lines().filter(|line| !line.contains("TCG doesn't support requested feature")).collect();
+    let lines: Vec<&str> =
+        text.lines().filter(|line| !line.contains("TCG doesn't support requested feature")).collect();
     lines.get(lines.len().saturating_sub(TAIL_LINES)..).unwrap_or_default().join("\n")
 }
 

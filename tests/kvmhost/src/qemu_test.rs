@@ -17,8 +17,11 @@ fn every_share_has_a_device_whether_used_or_not() {
 #[test]
 fn an_unused_share_is_read_only() {
     let arguments = share_arguments(&["/a".into()]);
-    let writable: Vec<_> =
-        arguments.iter().filter_map(|word| word.to_str()).filter(|w| w.starts_with("local,") && !w.contains("readonly=on")).collect();
+    let writable: Vec<_> = arguments
+        .iter()
+        .filter_map(|word| word.to_str())
+        .filter(|w| w.starts_with("local,") && !w.contains("readonly=on"))
+        .collect();
     assert_eq!(writable.len(), 1);
     assert!(writable[0].ends_with("path=/a"));
 }

@@ -14,7 +14,8 @@ use crate::streams::Sink;
 use crate::terminal::{RawTerminal, SessionEvent, SessionSignals, Size};
 
 const TIMED_OUT: u8 = 124;
-const HOST_FAILED: u8 = 125;
+/// The exit code when no command was run, as with `docker run`.
+pub const HOST_FAILED: u8 = 125;
 /// What a shell reports of a program that SIGPIPE ended.
 const READER_GONE: u8 = 128 + 13;
 

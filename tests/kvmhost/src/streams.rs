@@ -68,11 +68,7 @@ pub(crate) fn carry(mut from: impl Read, end: &EndMark, sink: Sink) -> Arrival {
 
 /// Hands on everything before the mark; false if the stream ended without one. Nothing is held back but a possible
 /// beginning of the mark.
-fn copy_to_mark(
-    from: &mut impl Read,
-    mark: &[u8],
-    take: &mut impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<bool> {
+fn copy_to_mark(from: &mut impl Read, mark: &[u8], take: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<bool> {
     let mut buffer = vec![0; 64 << 10];
     let mut pending = Vec::with_capacity(buffer.len() + mark.len());
     loop {

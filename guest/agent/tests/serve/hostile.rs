@@ -101,7 +101,8 @@ fn a_host_that_asks_and_never_listens_is_not_served_further() {
     let mut socket = host.socket();
     socket.set_nonblocking(true).unwrap();
     let mut frame = bottle_protocol::SecretBytes::new();
-    ToAgent::Start(command(&["no-such-command"])).encode(&mut frame).unwrap();
+    let user = std::ffi::CString::new("u".repeat(1900)).unwrap(); // the answer repeats it, so that few are enough
+    ToAgent::Start(Start { user, ..command(&["true"]) }).encode(&mut frame).unwrap();
     let mut refused = 0;
     // Until the agent stops reading: its answers fill the socket, then its queue, and then ours fills too.
     while refused < 50 {

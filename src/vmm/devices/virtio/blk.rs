@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io;
 use virtio_queue::DescriptorChain;
 use virtio_queue::desc::split::Descriptor;
-use vm_memory::{Bytes, GuestMemoryBackend, VolatileSlice};
+use vm_memory::{Address as _, Bytes, GuestAddress, GuestMemoryBackend, VolatileSlice};
 
 /// Unit of every offset and capacity, whatever the block size (§5.2.6).
 const SECTOR: u64 = 512;
@@ -70,32 +70,63 @@ impl Block {
     }
 }
 
-/// A chain, taken apart: what kind of request, and its data buffers. The status byte is the last writable byte.
+/// A piece of guest memory.
+struct Buffer {
+    address: GuestAddress,
+    length: usize,
+}
+
+/// A chain, taken apart. Drivers cut requests into descriptors as they like (§2.7.4.1): what counts is that the readable bytes begin
+/// with the header and the writable ones end with the status.
 struct Request {
     kind: u32,
     sector: u64,
-    data: Vec<Descriptor>,
-    status: Descriptor,
+    /// Readable bytes after the header.
+    output: Vec<Buffer>,
+    /// Writable bytes before the status.
+    input: Vec<Buffer>,
+    status: GuestAddress,
 }
 
 impl Request {
     /// `None` for a chain that is no request: without a readable header or without a place for the status.
     fn parse(ram: &GuestRam, chain: DescriptorChain<&GuestRam>) -> Option<Self> {
-        // The chain itself is bounded by the queue's size.
-        let mut descriptors: Vec<Descriptor> = chain.collect();
-        let status = descriptors.pop()?;
-        if !status.is_write_only() || status.len() == 0 || descriptors.is_empty() {
-            return None;
+        let (mut input, mut output) = (Vec::new(), Vec::new());
+        // An indirect table, which was not offered, could hold 64 Ki descriptors; a chain of the queue's own is never longer than it.
+        for descriptor in chain.take(QUEUE_SIZE.into()) {
+            let descriptor: Descriptor = descriptor;
+            let buffer = Buffer { address: descriptor.addr(), length: usize::try_from(descriptor.len()).ok()? };
+            if descriptor.is_write_only() { &mut input } else { &mut output }.push(buffer);
         }
-        let header = descriptors.remove(0);
-        if header.is_write_only() || header.len() < 16 {
-            return None;
-        }
-        let mut bytes = [0u8; 16];
-        ram.read_slice(&mut bytes, header.addr()).ok()?;
-        let [k0, k1, k2, k3, _, _, _, _, sector @ ..] = bytes;
-        Some(Self { kind: u32::from_le_bytes([k0, k1, k2, k3]), sector: u64::from_le_bytes(sector), data: descriptors, status })
+        let status = split_off_status(&mut input)?;
+        let [k0, k1, k2, k3, _, _, _, _, sector @ ..] = split_off_header(ram, &mut output)?;
+        let (kind, sector) = (u32::from_le_bytes([k0, k1, k2, k3]), u64::from_le_bytes(sector));
+        Some(Self { kind, sector, output, input, status })
     }
+}
+
+fn split_off_header(ram: &GuestRam, output: &mut Vec<Buffer>) -> Option<[u8; 16]> {
+    let mut header = [0; 16];
+    let mut missing = header.as_mut_slice();
+    while !missing.is_empty() {
+        let first = output.first_mut()?;
+        let (part, rest) = missing.split_at_mut(first.length.min(missing.len()));
+        ram.read_slice(part, first.address).ok()?;
+        first.length -= part.len();
+        first.address = first.address.checked_add(part.len() as u64)?;
+        if first.length == 0 {
+            output.remove(0);
+        }
+        missing = rest;
+    }
+    Some(header)
+}
+
+fn split_off_status(input: &mut Vec<Buffer>) -> Option<GuestAddress> {
+    input.truncate(input.iter().rposition(|buffer| buffer.length > 0)? + 1);
+    let last = input.last_mut()?;
+    last.length -= 1;
+    last.address.checked_add(last.length as u64)
 }
 
 /// Serves one request; returns the number of bytes written to guest memory, the status included.
@@ -106,12 +137,7 @@ fn serve(disk: &Disk, ram: &GuestRam, chain: DescriptorChain<&GuestRam>) -> u32 
         Err(Refusal::Io) => (status::IO_ERROR, 0),
         Err(Refusal::Unsupported) => (status::UNSUPPORTED, 0),
     };
-    // The status stands in the last byte of the last buffer (§5.2.6).
-    let address = request.status.addr().0.checked_add(u64::from(request.status.len()) - 1);
-    match address.map(|address| ram.write_obj(code, vm_memory::GuestAddress(address))) {
-        Some(Ok(())) => written.saturating_add(1),
-        _ => 0,
-    }
+    if ram.write_obj(code, request.status).is_ok() { written.saturating_add(1) } else { 0 }
 }
 
 enum Refusal {
@@ -133,19 +159,20 @@ impl Disk {
 
     /// Moves all data buffers to or from the file, one after another from the request's sector on.
     fn transfer(&self, ram: &GuestRam, request: &Request, to_guest: bool) -> Result<u32, Refusal> {
+        let (data, other) = if to_guest { (&request.input, &request.output) } else { (&request.output, &request.input) };
+        // Data in the wrong direction is a mistake to report, not to pass over.
+        if other.iter().any(|buffer| buffer.length > 0) {
+            return Err(Refusal::Io);
+        }
         let start = request.sector.checked_mul(SECTOR).ok_or(Refusal::Io)?;
-        let length: u64 = request.data.iter().map(|descriptor| u64::from(descriptor.len())).sum();
+        let length: u64 = data.iter().map(|buffer| buffer.length as u64).sum();
         let end = start.checked_add(length).ok_or(Refusal::Io)?;
         if end > self.capacity || length % SECTOR != 0 {
             return Err(Refusal::Io);
         }
         let mut position = start;
-        for descriptor in &request.data {
-            if descriptor.is_write_only() != to_guest {
-                return Err(Refusal::Io);
-            }
-            let length = usize::try_from(descriptor.len()).map_err(|_| Refusal::Io)?;
-            for slice in ram.get_slices(descriptor.addr(), length) {
+        for buffer in data {
+            for slice in ram.get_slices(buffer.address, buffer.length) {
                 let slice: VolatileSlice<'_> = slice.map_err(|_| Refusal::Io)?;
                 let moved = if to_guest { read_at(&self.file, &slice, position) } else { write_at(&self.file, &slice, position) };
                 moved.map_err(|_| Refusal::Io)?;
@@ -156,14 +183,15 @@ impl Disk {
     }
 }
 
+/// The driver has to have room for all of the serial (§5.2.6).
 fn identify(ram: &GuestRam, request: &Request) -> Result<u32, Refusal> {
-    match request.data.as_slice() {
-        [buffer] if buffer.is_write_only() && buffer.len() as usize >= SERIAL.len() => {
-            ram.write_slice(SERIAL, buffer.addr()).map_err(|_| Refusal::Io)?;
-            u32::try_from(SERIAL.len()).map_err(|_| Refusal::Io)
-        }
-        _ => Err(Refusal::Io),
+    let mut rest = SERIAL.as_slice();
+    for buffer in &request.input {
+        let (part, tail) = rest.split_at(buffer.length.min(rest.len()));
+        ram.write_slice(part, buffer.address).map_err(|_| Refusal::Io)?;
+        rest = tail;
     }
+    if rest.is_empty() { u32::try_from(SERIAL.len()).map_err(|_| Refusal::Io) } else { Err(Refusal::Io) }
 }
 
 const REQUEST_QUEUE: u16 = 0;

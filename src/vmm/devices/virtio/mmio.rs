@@ -22,32 +22,32 @@ pub struct MmioWindow {
 
 /// Register offsets (§4.2.2, table 4.1).
 pub(super) mod register {
-    pub(super) const MAGIC: u64 = 0x00;
-    pub(super) const VERSION: u64 = 0x04;
-    pub(super) const DEVICE_ID: u64 = 0x08;
-    pub(super) const VENDOR_ID: u64 = 0x0c;
-    pub(super) const DEVICE_FEATURES: u64 = 0x10;
-    pub(super) const DEVICE_FEATURES_SELECT: u64 = 0x14;
-    pub(super) const DRIVER_FEATURES: u64 = 0x20;
-    pub(super) const DRIVER_FEATURES_SELECT: u64 = 0x24;
-    pub(super) const QUEUE_SELECT: u64 = 0x30;
-    pub(super) const QUEUE_SIZE_MAX: u64 = 0x34;
-    pub(super) const QUEUE_SIZE: u64 = 0x38;
-    pub(super) const QUEUE_READY: u64 = 0x44;
-    pub(super) const QUEUE_NOTIFY: u64 = 0x50;
-    pub(super) const INTERRUPT_STATUS: u64 = 0x60;
-    pub(super) const INTERRUPT_ACK: u64 = 0x64;
-    pub(super) const STATUS: u64 = 0x70;
-    pub(super) const QUEUE_DESC_LOW: u64 = 0x80;
-    pub(super) const QUEUE_DESC_HIGH: u64 = 0x84;
-    pub(super) const QUEUE_DRIVER_LOW: u64 = 0x90;
-    pub(super) const QUEUE_DRIVER_HIGH: u64 = 0x94;
-    pub(super) const QUEUE_DEVICE_LOW: u64 = 0xa0;
-    pub(super) const QUEUE_DEVICE_HIGH: u64 = 0xa4;
-    pub(super) const SHM_LENGTH_LOW: u64 = 0xb0;
-    pub(super) const SHM_LENGTH_HIGH: u64 = 0xb4;
-    pub(super) const CONFIG_GENERATION: u64 = 0xfc;
-    pub(super) const CONFIG: u64 = 0x100;
+    pub(in super::super) const MAGIC: u64 = 0x00;
+    pub(in super::super) const VERSION: u64 = 0x04;
+    pub(in super::super) const DEVICE_ID: u64 = 0x08;
+    pub(in super::super) const VENDOR_ID: u64 = 0x0c;
+    pub(in super::super) const DEVICE_FEATURES: u64 = 0x10;
+    pub(in super::super) const DEVICE_FEATURES_SELECT: u64 = 0x14;
+    pub(in super::super) const DRIVER_FEATURES: u64 = 0x20;
+    pub(in super::super) const DRIVER_FEATURES_SELECT: u64 = 0x24;
+    pub(in super::super) const QUEUE_SELECT: u64 = 0x30;
+    pub(in super::super) const QUEUE_SIZE_MAX: u64 = 0x34;
+    pub(in super::super) const QUEUE_SIZE: u64 = 0x38;
+    pub(in super::super) const QUEUE_READY: u64 = 0x44;
+    pub(in super::super) const QUEUE_NOTIFY: u64 = 0x50;
+    pub(in super::super) const INTERRUPT_STATUS: u64 = 0x60;
+    pub(in super::super) const INTERRUPT_ACK: u64 = 0x64;
+    pub(in super::super) const STATUS: u64 = 0x70;
+    pub(in super::super) const QUEUE_DESC_LOW: u64 = 0x80;
+    pub(in super::super) const QUEUE_DESC_HIGH: u64 = 0x84;
+    pub(in super::super) const QUEUE_DRIVER_LOW: u64 = 0x90;
+    pub(in super::super) const QUEUE_DRIVER_HIGH: u64 = 0x94;
+    pub(in super::super) const QUEUE_DEVICE_LOW: u64 = 0xa0;
+    pub(in super::super) const QUEUE_DEVICE_HIGH: u64 = 0xa4;
+    pub(in super::super) const SHM_LENGTH_LOW: u64 = 0xb0;
+    pub(in super::super) const SHM_LENGTH_HIGH: u64 = 0xb4;
+    pub(in super::super) const CONFIG_GENERATION: u64 = 0xfc;
+    pub(in super::super) const CONFIG: u64 = 0x100;
 }
 
 /// Offset of the register that ioeventfds stand on.
@@ -58,13 +58,13 @@ const VERSION: u32 = 2;
 const VENDOR: u32 = u32::from_le_bytes(*b"BTLV");
 
 /// Device status bits (§2.1).
-mod status {
-    pub(super) const ACKNOWLEDGE: u32 = 1;
-    pub(super) const DRIVER: u32 = 2;
-    pub(super) const DRIVER_OK: u32 = 4;
-    pub(super) const FEATURES_OK: u32 = 8;
-    pub(super) const NEEDS_RESET: u32 = 64;
-    pub(super) const FAILED: u32 = 128;
+pub(super) mod status {
+    pub(in super::super) const ACKNOWLEDGE: u32 = 1;
+    pub(in super::super) const DRIVER: u32 = 2;
+    pub(in super::super) const DRIVER_OK: u32 = 4;
+    pub(in super::super) const FEATURES_OK: u32 = 8;
+    pub(in super::super) const NEEDS_RESET: u32 = 64;
+    pub(in super::super) const FAILED: u32 = 128;
 }
 
 pub struct MmioTransport {
@@ -163,14 +163,18 @@ impl MmioTransport {
         if added & status::FEATURES_OK != 0 && registers.features_acceptable() {
             registers.status |= status::FEATURES_OK;
         }
-        if added & status::DRIVER_OK != 0 && registers.status & status::FEATURES_OK != 0 {
+        // After a failure of either side only a reset leads on (§2.1.2, §3.1.1).
+        let startable = registers.status & (status::FEATURES_OK | status::NEEDS_RESET | status::FAILED) == status::FEATURES_OK;
+        if added & status::DRIVER_OK != 0 && startable {
             self.activate(registers);
         }
     }
 
     fn activate(&self, registers: &mut Registers) {
         let event_idx = registers.driver_features & F_EVENT_IDX != 0;
-        let usable = registers.queues.iter().all(|queue| !queue.ready() || queue.is_valid(&self.ram));
+        // An available ring at address zero is one whose address was never written, for the queue that will be asked to read it.
+        let usable = |queue: &Queue| queue.is_valid(&self.ram) && queue.avail_ring() != 0;
+        let usable = registers.queues.iter().all(|queue| !queue.ready() || usable(queue));
         if !usable {
             registers.status |= status::NEEDS_RESET;
             return self.irq.raise(CONFIG_CHANGE);

@@ -12,8 +12,8 @@ pub mod mmio;
 pub mod rng;
 pub mod vsock;
 
-#[cfg(test)]
-pub(crate) mod testing;
+#[doc(hidden)]
+pub mod testing;
 
 use super::super::irq::{Irq, USED_BUFFER};
 use super::super::memory::GuestRam;
@@ -47,32 +47,50 @@ impl Active {
     /// Pops every chain of a queue, hands it to `handle`, and gives it back with the number of bytes that `handle` says it
     /// wrote; then interrupts the guest if it wants to know.
     pub fn drain(&mut self, index: usize, mut handle: impl FnMut(&GuestRam, DescriptorChain<&GuestRam>) -> u32) {
-        let Some(queue) = self.queues.get_mut(index) else { return };
-        let mut used = false;
+        // A queue that was never set up has its rings at address zero, where the guest keeps something else.
+        let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.ready()) else { return };
+        let mut unsignalled = 0;
+        let mut fruitless = false;
         loop {
             // Both only fail when the rings are not in RAM, which `is_valid` has excluded; then nothing is popped either.
             let _ = queue.disable_notification(&self.ram);
+            let mut popped = false;
             while let Some(chain) = queue.pop_descriptor_chain(&self.ram) {
+                popped = true;
                 let head = chain.head_index();
                 let written = handle(&self.ram, chain);
-                used |= queue.add_used(&self.ram, head, written).is_ok();
+                unsignalled += u16::from(queue.add_used(&self.ram, head, written).is_ok());
+                // Event indices compare within 2^16 entries: a drain that long must not end as if nothing had been used.
+                if unsignalled >= queue.size() {
+                    unsignalled = 0;
+                    signal(queue, &self.ram, &self.irq);
+                }
             }
-            if !queue.enable_notification(&self.ram).unwrap_or(false) {
+            // More is said to be there, and the try after that found nothing: an index further ahead than the ring is long can
+            // never be popped, and would be waited for for ever.
+            let hopeless = fruitless && !popped;
+            if !queue.enable_notification(&self.ram).unwrap_or(false) || hopeless {
                 break;
             }
+            fruitless = !popped;
         }
-        if used {
-            self.signal_used(index);
+        if unsignalled > 0 {
+            signal(queue, &self.ram, &self.irq);
         }
     }
 
     /// Interrupts the guest if the driver wants to hear of what was just put into the used ring of `queue`.
     pub fn signal_used(&mut self, queue: usize) {
-        let Some(queue) = self.queues.get_mut(queue) else { return };
-        // A ring that cannot be read is answered with an interrupt too many rather than with one too few.
-        if queue.needs_notification(&self.ram).unwrap_or(true) {
-            self.irq.raise(USED_BUFFER);
+        if let Some(queue) = self.queues.get_mut(queue) {
+            signal(queue, &self.ram, &self.irq);
         }
+    }
+}
+
+fn signal(queue: &mut Queue, ram: &GuestRam, irq: &Irq) {
+    // A ring that cannot be read is answered with an interrupt too many rather than with one too few.
+    if queue.needs_notification(ram).unwrap_or(true) {
+        irq.raise(USED_BUFFER);
     }
 }
 

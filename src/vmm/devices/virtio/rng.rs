@@ -33,6 +33,8 @@ fn fill(source: &mut File, ram: &GuestRam, chain: DescriptorChain<&GuestRam>) ->
         for slice in ram.get_slices(descriptor.addr(), wanted) {
             let Ok(mut slice) = slice else { return u32::try_from(filled).unwrap_or(0) };
             match source.read_volatile(&mut slice) {
+                // A short read leaves a hole: what is counted has to be filled from the start without one (§2.7.8.2).
+                Ok(read) if read < slice.len() => return u32::try_from(filled + read).unwrap_or(0),
                 Ok(read) => filled += read,
                 Err(_) => return u32::try_from(filled).unwrap_or(0),
             }

@@ -270,6 +270,10 @@ impl Connection {
     pub fn shut_down(&mut self, flags: u32) {
         self.guest_done |= flags & SHUTDOWN_SEND != 0;
         self.guest_deaf |= flags & SHUTDOWN_RECEIVE != 0;
+        if self.guest_deaf {
+            // Whoever writes to the host socket learns now that nobody reads, instead of filling it and waiting.
+            let _ = self.stream.shutdown(std::net::Shutdown::Read);
+        }
         self.flush();
     }
 }

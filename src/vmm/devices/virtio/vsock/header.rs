@@ -3,6 +3,7 @@
 //! Packets to the guest are written with the `virtio-vsock` crate. Those from the guest are taken apart here, since drivers from
 //! Linux 6.17 on spread a large payload over many descriptors, which the crate refuses.
 
+use super::QUEUE_SIZE;
 use crate::vmm::memory::GuestRam;
 use virtio_queue::DescriptorChain;
 use virtio_queue::desc::split::Descriptor;
@@ -74,11 +75,12 @@ fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
 /// A packet from the guest: the header's copy, and its payload where the guest put it.
 pub struct GuestPacket<'a> {
     pub header: Header,
-    pub payload: Vec<VolatileSlice<'a>>,
+    /// `None` if it is not what the header says: fewer bytes, or more than a packet may have.
+    pub payload: Option<Vec<VolatileSlice<'a>>>,
 }
 
-/// Takes a transmitted chain apart. `None` if it holds no whole packet: too short, writable, outside RAM, or with a payload over
-/// `payload_max` bytes.
+/// Takes a transmitted chain apart. `None` if it holds no whole header: too short, writable, or outside RAM. A payload over
+/// `payload_max` bytes is no payload.
 pub fn parse<'a>(ram: &'a GuestRam, chain: DescriptorChain<&GuestRam>, payload_max: u32) -> Option<GuestPacket<'a>> {
     let mut slices = readable_slices(ram, chain)?.into_iter();
     let mut bytes = [0u8; PKT_HEADER_SIZE];
@@ -92,16 +94,14 @@ pub fn parse<'a>(ram: &'a GuestRam, chain: DescriptorChain<&GuestRam>, payload_m
         rest = slice.offset(part).ok().filter(|rest| !rest.is_empty());
     }
     let header = Header::parse(&bytes);
-    if header.len > payload_max {
-        return None;
-    }
-    let payload = cut(rest.into_iter().chain(slices), header.len as usize)?;
+    let payload = if header.len > payload_max { None } else { cut(rest.into_iter().chain(slices), header.len as usize) };
     Some(GuestPacket { header, payload })
 }
 
 fn readable_slices<'a>(ram: &'a GuestRam, chain: DescriptorChain<&GuestRam>) -> Option<Vec<VolatileSlice<'a>>> {
     let mut slices = Vec::with_capacity(2);
-    for descriptor in chain {
+    // An indirect table, which was not offered, could hold 64 Ki descriptors; a chain of the queue's own cannot be longer than it.
+    for descriptor in chain.take(QUEUE_SIZE.into()) {
         let descriptor: Descriptor = descriptor;
         if descriptor.is_write_only() {
             return None;

@@ -64,15 +64,20 @@ impl Vsock {
     /// Fills the guest's receive buffers as long as there are some and something to tell.
     fn send(&mut self) {
         let Some(active) = &mut self.active else { return };
-        let mut sent = false;
+        let mut unsignalled = 0;
         while let Some(next) = self.muxer.next() {
             match fill_one(active, &mut self.muxer, next, self.cid) {
-                Filled::Sent => sent = true,
+                Filled::Sent => unsignalled += 1,
                 Filled::NothingToSend => {}
                 Filled::NoBuffer => break,
             }
+            // See `Active::drain`; and a guest that waits can start to read.
+            if unsignalled == QUEUE_SIZE {
+                unsignalled = 0;
+                active.signal_used(RX_QUEUE);
+            }
         }
-        if sent {
+        if unsignalled > 0 {
             active.signal_used(RX_QUEUE);
         }
     }
@@ -111,6 +116,9 @@ fn next_buffer<'r>(
     queue: &mut virtio_queue::Queue,
     ram: &'r crate::vmm::memory::GuestRam,
 ) -> Option<virtio_queue::DescriptorChain<&'r crate::vmm::memory::GuestRam>> {
+    if !queue.ready() {
+        return None;
+    }
     if let Some(chain) = queue.pop_descriptor_chain(ram) {
         return Some(chain);
     }

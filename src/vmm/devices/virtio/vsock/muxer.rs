@@ -141,7 +141,8 @@ impl Muxer {
 /// False if the connection must be reset.
 fn apply(connection: &mut Connection, operation: u16, packet: &GuestPacket<'_>) -> bool {
     match operation {
-        op::RW => return connection.receive(&packet.payload).is_ok(),
+        // Passing over a packet in the middle of a stream would corrupt what the host reads.
+        op::RW => return packet.payload.as_ref().is_some_and(|payload| connection.receive(payload).is_ok()),
         op::CREDIT_UPDATE => {}
         op::CREDIT_REQUEST => connection.request_credit_update(),
         op::SHUTDOWN => connection.shut_down(packet.header.flags),

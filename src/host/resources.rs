@@ -1,0 +1,46 @@
+//! How much memory and disk there is.
+
+use std::io;
+use std::path::Path;
+
+/// Bytes of memory that can be had without swapping (`MemAvailable`, proc_meminfo(5)).
+#[must_use]
+pub fn available_memory() -> Option<u64> {
+    parse_available(&std::fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+fn parse_available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// Bytes free for this user in the file system of `directory`, or of the nearest parent that exists.
+///
+/// # Errors
+/// When that directory cannot be written to.
+pub fn free_disk(directory: &Path) -> io::Result<u64> {
+    use nix::unistd::{AccessFlags, access};
+    let existing = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    access(existing, AccessFlags::W_OK)?;
+    let space = nix::sys::statvfs::statvfs(existing)?;
+    Ok(space.blocks_available().saturating_mul(space.fragment_size()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_in_bytes_or_not_at_all() {
+        assert_eq!(parse_available("MemTotal: 9 kB\nMemAvailable:    2048 kB\n"), Some(2 << 20));
+        assert_eq!(parse_available("MemTotal: 9 kB\n"), None);
+        assert_eq!(parse_available("MemAvailable: many kB\n"), None);
+    }
+
+    #[test]
+    fn a_directory_that_does_not_exist_yet_is_judged_by_its_parent() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(free_disk(&dir.path().join("a/b/c")).unwrap() > 0);
+    }
+}

@@ -1,0 +1,122 @@
+//! Says what to run in a bottle, and what came out.
+
+use crate::setup::{PROGRAM, kernels};
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::process::{Child, Command, Output, Stdio};
+
+/// Runs the test's body where KVM can run Linux, with both kernels installed.
+pub fn guest_test<F: FnOnce()>(body: F) {
+    kernels();
+    kvmhost::guest_test(body);
+}
+
+/// The same, with more memory for the host: for tests with many or large guests.
+pub fn large_guest_test<F: FnOnce()>(body: F) {
+    kernels();
+    let host = kvmhost::Host::default().mem_mib(6144).timeout(Some(std::time::Duration::from_secs(1800)));
+    kvmhost::GuestTest::on(host).run(body);
+}
+
+/// A `bottle-vmm run` to be.
+pub struct Bottle {
+    command: Command,
+}
+
+impl Bottle {
+    /// With the kernel that `run` takes by itself.
+    pub fn new() -> Self {
+        let mut command = Command::new(PROGRAM);
+        command.args(["run", "--mem", "256M"]).stdin(Stdio::null());
+        Self { command }
+    }
+
+    pub fn with(mut self, options: &[&str]) -> Self {
+        self.command.args(options);
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Runs it to its end.
+    pub fn run(mut self, words: &[&str]) -> Finished {
+        self.command.arg("--").args(words);
+        Finished::of(self.command.output().unwrap())
+    }
+
+    /// Runs it without words after `--`.
+    pub fn run_default(mut self) -> Finished {
+        Finished::of(self.command.output().unwrap())
+    }
+
+    /// Runs it with `input` on its standard input.
+    pub fn run_with_input(mut self, input: Vec<u8>, words: &[&str]) -> Finished {
+        self.command.arg("--").args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // A command that does not read everything closes the pipe.
+        let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let finished = Finished::of(child.wait_with_output().unwrap());
+        writer.join().unwrap();
+        finished
+    }
+
+    /// Starts it, standard output and error piped.
+    pub fn spawn(mut self, words: &[&str]) -> Child {
+        self.command.arg("--").args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command.spawn().unwrap()
+    }
+
+    pub fn into_command(mut self, words: &[&str]) -> Command {
+        self.command.arg("--").args(words);
+        self.command
+    }
+}
+
+/// What came out of it.
+#[derive(Debug)]
+pub struct Finished {
+    pub code: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Finished {
+    pub fn of(output: Output) -> Self {
+        Self { code: output.status.code(), stdout: output.stdout, stderr: String::from_utf8_lossy(&output.stderr).into_owned() }
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.text(), self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub fn prints(self, expected: &str) -> Self {
+        assert_eq!(self.text(), expected, "stderr: {}", self.stderr);
+        self
+    }
+
+    /// Nothing unexpected slips in: the default is a silent standard error.
+    #[track_caller]
+    pub fn quietly(self) -> Self {
+        assert_eq!(self.stderr, "");
+        self
+    }
+
+    #[track_caller]
+    pub fn complains(self, parts: &[&str]) -> Self {
+        for part in parts {
+            assert!(self.stderr.contains(part), "`{part}` is missing in:\n{}", self.stderr);
+        }
+        self
+    }
+}

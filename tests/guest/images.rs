@@ -1,0 +1,105 @@
+//! Every form an image comes in boots to the same thing.
+
+use crate::bottle::{Bottle, Finished, guest_test};
+use crate::setup::agent_archive;
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const SCRIPT: &str = "cat /home/node/file; stat -c '%U %G %a' /home/node/file /tmp /usr/bin/passwd; readlink /bin; id -u";
+const EXPECTED: &str = "from-the-image\nnode node 644\nroot root 1777\nroot root 4755\nusr/bin\n1000\n";
+
+fn check(finished: Finished) {
+    finished.exits(0).prints(EXPECTED).quietly();
+}
+
+#[test]
+fn an_archive_as_a_file_and_on_standard_input() {
+    let archive = agent_archive();
+    guest_test(|| {
+        check(Bottle::new().with(&["--image", archive.to_str().unwrap()]).run(&["sh", "-c", SCRIPT]));
+        let mut command = Bottle::new().with(&["--image", "-"]).into_command(&["sh", "-c", SCRIPT]);
+        check(Finished::of(command.stdin(File::open(&archive).unwrap()).output().unwrap()));
+    });
+}
+
+#[test]
+fn an_oci_layout_and_an_oci_archive_by_skopeo() {
+    let archive = agent_archive();
+    let layout = archive.with_extension("oci");
+    let oci_archive = archive.with_extension("oci.tar");
+    if !oci_archive.exists() {
+        install("skopeo");
+        let source = format!("docker-archive:{}", archive.display());
+        run("skopeo", &["copy", "--quiet", "--insecure-policy", &source, &format!("oci:{}:latest", layout.display())]);
+        run("skopeo", &["copy", "--quiet", "--insecure-policy", &source, &format!("oci-archive:{}", oci_archive.display())]);
+    }
+    guest_test(|| {
+        for image in [&layout, &oci_archive] {
+            check(Bottle::new().with(&["--image", image.to_str().unwrap()]).run(&["sh", "-c", SCRIPT]));
+        }
+    });
+}
+
+#[test]
+fn a_root_directory_with_its_owners() {
+    guest_test(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        for directory in ["bin", "proc", "dev", "sys", "tmp", "run"] {
+            fs::create_dir(root.join(directory)).unwrap();
+        }
+        fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
+        for applet in ["sh", "cat", "stat"] {
+            std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
+        }
+        fs::write(root.join("file"), "text\n").unwrap();
+        fs::hard_link(root.join("file"), root.join("same")).unwrap();
+        std::os::unix::fs::chown(root.join("file"), Some(7), Some(8)).unwrap();
+        let bottle = Bottle::new().with(&["--image", root.to_str().unwrap()]);
+        bottle.run(&["sh", "-c", "cat same; stat -c '%u %g %h' file"]).exits(0).prints("text\n7 8 2\n").quietly();
+    });
+}
+
+#[test]
+fn what_is_no_image_is_said_so() {
+    guest_test(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let empty = dir.path().join("empty");
+        fs::create_dir(&empty).unwrap();
+        let text = dir.path().join("text");
+        fs::write(&text, "this is no image at all\n".repeat(100)).unwrap();
+        for path in [Path::new("/nowhere/at/all"), &empty, &text] {
+            let path = path.to_str().unwrap();
+            Bottle::new().with(&["--image", path]).run(&["true"]).exits(125).complains(&["bottle-vmm: ", path]);
+        }
+    });
+}
+
+#[test]
+fn a_cut_archive_is_an_error_and_leaves_nothing_behind() {
+    let archive = agent_archive();
+    guest_test(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let cut = dir.path().join("cut.tar");
+        let bytes = fs::read(&archive).unwrap();
+        fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+        let cache = dir.path().join("cache");
+        let bottle = Bottle::new().env("XDG_CACHE_HOME", &cache).with(&["--image", cut.to_str().unwrap()]);
+        bottle.run(&["true"]).exits(125).complains(&["bottle-vmm: ", "cut.tar"]);
+        let left = Command::new("find").arg(&cache).args(["-type", "f", "-size", "+64k"]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&left.stdout), "");
+    });
+}
+
+fn install(package: &str) {
+    let there = Command::new("which").arg(package).stdout(Stdio::null()).status().unwrap().success();
+    if !there {
+        run("apt-get", &["install", "-qy", "--no-install-recommends", package]);
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+}

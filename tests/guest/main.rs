@@ -1,0 +1,18 @@
+//! Tests with real Linux guests. Each runs on this machine where /dev/kvm can, and else inside the emulated KVM host.
+//!
+//! A test reads like three lines: [`bottle::Bottle`] says what to run, its result says what came out.
+
+mod bottle;
+mod setup;
+mod terminal;
+
+mod bad_input;
+mod commands;
+mod disks;
+mod images;
+mod lifetime;
+mod measuring;
+mod secrets;
+mod signals;
+mod streams;
+mod terminals;

@@ -1,0 +1,140 @@
+//! A value that is passed to a command is in that command's environment and nowhere else.
+
+use crate::bottle::{Bottle, guest_test};
+use crate::setup::kernels;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// Put together at run time: the test program itself must not hold it in one piece.
+fn canary() -> String {
+    ["canary", "5f3c9a", "that", "must", "not", "be", "seen"].join("-")
+}
+
+/// Every file below /proc/PID that could show it, for every process of ours.
+fn search_processes(needle: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Ok(cmdline) = fs::read(format!("/proc/{pid}/cmdline")) else { continue };
+        let is_ours = cmdline.windows(10).any(|window| window == b"bottle-vmm");
+        for file in ["cmdline", "environ"] {
+            let path = format!("/proc/{pid}/{file}");
+            let holds = fs::read(&path).is_ok_and(|bytes| contains(&bytes, needle));
+            if holds && (is_ours || file == "cmdline") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+fn contains(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}
+
+fn search_files(directory: &Path, needle: &str) -> String {
+    let output = Command::new("grep").args(["-rlF", needle]).arg(directory).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A bottle that holds the canary, waits for a line, and then shows that its command had it.
+fn holding(canary: &str, kernel: &str, directory: &Path) -> Child {
+    let script = "test \"$SECRET\" && echo ready; tr '\\0' '\\n' </proc/cmdline; grep -c SECRET /proc/1/environ; read line; echo \"$SECRET\"";
+    let mut command = Bottle::new()
+        .env("SECRET", canary)
+        .env("TMPDIR", directory)
+        .env("XDG_STATE_HOME", directory)
+        .env("XDG_RUNTIME_DIR", directory)
+        .with(&["-i", "-e", "SECRET", "--kernel", kernel, "--console", "--disk", "64M", "--kernel-args", "loglevel=8"])
+        .into_command(&["sh", "-c", script]);
+    let log = fs::File::create(directory.join("console.log")).unwrap();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn().unwrap()
+}
+
+fn monitor_of(launcher: u32) -> u32 {
+    let children = fs::read_to_string(format!("/proc/{launcher}/task/{launcher}/children")).unwrap();
+    children.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_value_is_in_no_argv_environ_file_log_console_or_core_dump() {
+    guest_test(|| {
+        for kernel in kernels().both() {
+            let canary = canary();
+            let directory = tempfile::tempdir().unwrap();
+            let mut child = holding(&canary, kernel, directory.path());
+            let mut stdout = BufReader::new(child.stdout.take().unwrap());
+            let mut lines = String::new();
+            for _ in 0..3 {
+                stdout.read_line(&mut lines).unwrap();
+            }
+            assert!(lines.starts_with("ready\n"), "{lines}");
+            assert!(lines.ends_with("\n0\n"), "PID 1 of the guest has it: {lines}");
+            assert!(!lines.contains(&canary), "the kernel command line has it: {lines}");
+
+            assert_eq!(search_processes(canary.as_bytes()), Vec::<String>::new());
+            // As root a core of the monitor can be forced out of it with a debugger: guest memory is not in it, nor anything else.
+            for process in [monitor_of(child.id()), child.id()] {
+                let core = core_of(process, directory.path());
+                assert!(!contains(&core, canary.as_bytes()), "a core dump of {process} has it");
+            }
+            child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+            let mut rest = String::new();
+            stdout.read_to_string(&mut rest).unwrap();
+            assert_eq!(rest, format!("{canary}\n"), "the command has it, or this test could not fail");
+            assert!(child.wait().unwrap().success());
+            assert_eq!(search_files(directory.path(), &canary), "");
+            let home = std::env::var("HOME").unwrap();
+            assert_eq!(search_files(&Path::new(&home).join(".local/share/bottle-vmm/kernels"), &canary), "");
+        }
+    });
+}
+
+/// What gcore would write: every mapping that is part of a core dump (proc(5), VmFlags: no `dd`), read through /proc/PID/mem.
+fn core_of(process: u32, _directory: &Path) -> Vec<u8> {
+    use std::os::unix::fs::FileExt as _;
+    let smaps = fs::read_to_string(format!("/proc/{process}/smaps")).unwrap();
+    let memory = fs::File::open(format!("/proc/{process}/mem")).unwrap();
+    let mut core = Vec::new();
+    let mut range = None;
+    for line in smaps.lines() {
+        let first = line.split_whitespace().next().unwrap_or("");
+        if let Some((start, end)) = first.split_once('-') {
+            if let (Ok(start), Ok(end)) = (u64::from_str_radix(start, 16), u64::from_str_radix(end, 16)) {
+                range = Some((start, end));
+            }
+        }
+        if let (Some(flags), Some((start, end))) = (line.strip_prefix("VmFlags:"), range) {
+            let flags: Vec<_> = flags.split_whitespace().collect();
+            if flags.contains(&"rd") && !flags.contains(&"dd") && !flags.contains(&"io") {
+                let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
+                if memory.read_exact_at(&mut bytes, start).is_ok() {
+                    core.extend(bytes);
+                }
+            }
+        }
+    }
+    assert!(core.len() > 100_000, "nothing of process {process} could be read");
+    core
+}
+
+#[test]
+fn a_value_on_the_command_line_is_refused_and_not_repeated() {
+    guest_test(|| {
+        let canary = canary();
+        let finished = Bottle::new().with(&["-e", &format!("KEY={canary}")]).run(&["true"]).exits(125);
+        assert!(!finished.stderr.contains(&canary), "{}", finished.stderr);
+        finished.complains(&["`-e KEY=…`", "every user of this machine", "`-e KEY`", "--env-file PATH", "--env-file -"]);
+    });
+}
+
+#[test]
+fn a_file_of_variables_may_come_on_standard_input() {
+    guest_test(|| {
+        let finished = Bottle::new().with(&["--env-file", "-"]).run_with_input(b"KEY=from stdin\n".to_vec(), &["sh", "-c", "echo $KEY"]);
+        finished.exits(0).prints("from stdin\n").quietly();
+        Bottle::new().with(&["-i", "--env-file", "-"]).run(&["true"]).exits(125).complains(&["read once only"]);
+    });
+}

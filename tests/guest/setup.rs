@@ -1,0 +1,79 @@
+//! What guest tests need once: both kernels, installed by the program's own commands on the machine itself (the emulated host has
+//! no network), and an image that a real builder made of a real Dockerfile.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use nix::fcntl::{Flock, FlockArg};
+
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_bottle-vmm");
+
+/// The names of both kernels, as `--kernel` takes them.
+pub struct Kernels {
+    pub firmware: String,
+    pub stock: String,
+}
+
+impl Kernels {
+    pub fn both(&self) -> [&str; 2] {
+        [&self.firmware, &self.stock]
+    }
+}
+
+/// Both kernels; installed and built if they are not there. The first time takes minutes.
+pub fn kernels() -> &'static Kernels {
+    static KERNELS: OnceLock<Kernels> = OnceLock::new();
+    KERNELS.get_or_init(|| {
+        let _turn = lock("kernels");
+        let stock = find("stock").unwrap_or_else(|| make(&["kernel", "install"]));
+        let firmware = find("firmware").unwrap_or_else(|| make(&["kernel", "build"]));
+        Kernels { firmware, stock }
+    })
+}
+
+fn find(kind: &str) -> Option<String> {
+    let output = Command::new(PROGRAM).args(["kernel", "list", "--json"]).output().unwrap();
+    let kernels: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let found = kernels.iter().find(|kernel| kernel["kind"] == kind)?;
+    Some(found["name"].as_str().unwrap().to_owned())
+}
+
+fn make(arguments: &[&str]) -> String {
+    eprintln!("setting up: bottle-vmm {}", arguments.join(" "));
+    let output = Command::new(PROGRAM).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// One set-up at a time over all test processes.
+fn lock(name: &str) -> Flock<File> {
+    let directory = cache();
+    fs::create_dir_all(&directory).unwrap();
+    let file = File::create(directory.join(format!("{name}.lock"))).unwrap();
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error).unwrap()
+}
+
+fn cache() -> PathBuf {
+    bottle_vmm::paths::cache().unwrap().join("tests")
+}
+
+/// A `docker save` archive of Debian with a user `node`, built by buildah from `tests/images/agent.Dockerfile`.
+pub fn agent_archive() -> PathBuf {
+    let _turn = lock("agent-image");
+    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images");
+    let key = [fs::read(recipe.join("agent.Dockerfile")).unwrap(), fs::read(recipe.join("build")).unwrap()].concat();
+    let archive = cache().join(format!("agent-{:016x}.tar", fnv1a(&key)));
+    if !archive.exists() {
+        eprintln!("setting up: an image, by buildah");
+        let output = Command::new(recipe.join("build")).arg(&archive).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    archive
+}
+
+/// Enough to tell recipes apart.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}

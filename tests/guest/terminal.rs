@@ -1,0 +1,114 @@
+//! A real pseudo-terminal with `bottle-vmm` on it, and fingers that type.
+
+use crate::setup::PROGRAM;
+use nix::pty::{Winsize, openpty};
+use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+nix::ioctl_write_ptr_bad!(set_window_size, nix::libc::TIOCSWINSZ, Winsize);
+
+/// Long enough for a boot on a busy emulated host; a test that needs it has failed.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+pub struct Terminal {
+    child: Child,
+    master: File,
+    /// Kept open, so that the terminal's state can be looked at after the child is gone.
+    slave: OwnedFd,
+    output: mpsc::Receiver<Vec<u8>>,
+    seen: String,
+}
+
+impl Terminal {
+    /// Runs `bottle-vmm ARGUMENTS` on a terminal of this size, as its controlling terminal.
+    pub fn open(rows: u16, cols: u16, arguments: &[&str]) -> Self {
+        let pty = openpty(&size(rows, cols), None).unwrap();
+        let master = File::from(pty.master);
+        let stdio = || Stdio::from(pty.slave.try_clone().unwrap());
+        // setsid(1) makes the terminal the controlling one, which std cannot.
+        let child = Command::new("setsid")
+            .args(["--ctty", "--wait", PROGRAM])
+            .args(arguments)
+            .stdin(stdio())
+            .stdout(stdio())
+            .stderr(stdio())
+            .spawn()
+            .unwrap();
+        let (sender, output) = mpsc::channel();
+        let mut reader = master.try_clone().unwrap();
+        std::thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(read @ 1..) = reader.read(&mut chunk) {
+                if sender.send(chunk[..read].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, master, slave: pty.slave, output, seen: String::new() }
+    }
+
+    pub fn types(&mut self, text: &str) -> &mut Self {
+        self.master.write_all(text.as_bytes()).unwrap();
+        self
+    }
+
+    /// Waits until `text` has appeared behind what earlier calls waited for.
+    #[track_caller]
+    pub fn shows(&mut self, text: &str) -> &mut Self {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.seen.find(text) {
+                self.seen.drain(..at + text.len());
+                return self;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.output.recv_timeout(left) {
+                Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(_) => panic!("`{text}` did not appear; there is: {:?}", self.seen),
+            }
+        }
+    }
+
+    #[expect(unsafe_code, reason = "TIOCSWINSZ is an ioctl")]
+    pub fn resize(&mut self, rows: u16, cols: u16) -> &mut Self {
+        // SAFETY: TIOCSWINSZ reads one `winsize`, which this is.
+        unsafe { set_window_size(self.master.as_raw_fd(), &size(rows, cols)) }.unwrap();
+        self
+    }
+
+    pub fn settings(&self) -> Termios {
+        tcgetattr(&self.slave).unwrap()
+    }
+
+    /// Line editing, echo and signals by keys, as a shell's user expects them.
+    pub fn is_cooked(&self) -> bool {
+        self.settings().local_flags.contains(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG)
+    }
+
+    #[track_caller]
+    pub fn exits(mut self, code: i32) -> Self {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                assert_eq!(status.code(), Some(code), "{:?}", self.seen);
+                return self;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.child.kill();
+        panic!("it did not end; there is: {:?}", self.seen);
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+fn size(rows: u16, cols: u16) -> Winsize {
+    Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 }
+}

@@ -1,0 +1,64 @@
+//! `run -it` as a person uses it.
+
+use crate::bottle::{Bottle, guest_test};
+use crate::setup::kernels;
+use crate::terminal::Terminal;
+
+#[test]
+fn a_shell_has_the_right_size_from_the_start_and_follows_resizes_on_both_kernels() {
+    guest_test(|| {
+        for kernel in kernels().both() {
+            let mut terminal = Terminal::open(30, 100, &["run", "-it", "--mem", "256M", "--kernel", kernel, "--", "sh"]);
+            terminal.shows("# ").types("stty size\n").shows("30 100");
+            terminal.resize(11, 77).types("sleep 1; stty size\n").shows("11 77");
+            terminal.types("exit 5\n");
+            assert!(terminal.exits(5).is_cooked(), "the terminal was not restored");
+        }
+    });
+}
+
+#[test]
+fn keys_that_would_signal_here_signal_there() {
+    guest_test(|| {
+        let mut terminal = Terminal::open(24, 80, &["run", "-it", "--mem", "256M", "--", "sh"]);
+        terminal.shows("# ").types("sleep 1000\n").shows("sleep 1000");
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        terminal.types("\x03").shows("# ").types("echo code $?\n").shows("code 130");
+        terminal.types("sleep 1000\n").shows("sleep 1000");
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        terminal.types("\x1a").shows("Stopped").shows("# ").types("kill %1; wait; echo still here\n").shows("still here");
+        terminal.types("\x04");
+        terminal.exits(0);
+    });
+}
+
+#[test]
+fn a_program_in_raw_mode_gets_every_key_as_it_is() {
+    guest_test(|| {
+        // What an editor does: no echo, no line editing, escape sequences both ways.
+        let script = "stty raw -echo; printf '\\033[2Jraw\\r\\n'; dd bs=1 count=6 2>/dev/null | od -An -tx1; stty sane; exit 3";
+        let mut terminal = Terminal::open(24, 80, &["run", "-it", "--mem", "256M", "--", "sh", "-c", script]);
+        terminal.shows("\x1b[2Jraw").types("\x03\x1b[A\x1a\r").shows("03 1b 5b 41 1a 0d");
+        terminal.exits(3);
+    });
+}
+
+#[test]
+fn the_terminal_is_restored_whatever_ends_the_bottle() {
+    guest_test(|| {
+        let mut terminal = Terminal::open(24, 80, &["run", "-it", "--timeout", "3", "--mem", "256M", "--", "sh"]);
+        terminal.shows("# ");
+        assert!(!terminal.is_cooked(), "raw mode is on while the command runs");
+        assert!(terminal.exits(124).is_cooked());
+        let terminal = Terminal::open(24, 80, &["run", "-it", "--mem", "256M", "--", "nothing-of-that-name"]);
+        assert!(terminal.exits(127).is_cooked());
+    });
+}
+
+#[test]
+fn asking_for_a_terminal_without_having_one_is_an_error() {
+    guest_test(|| {
+        Bottle::new().with(&["-it"]).run(&["sh"]).exits(125).complains(&["not a terminal", "hint: leave out `-t`"]);
+        Bottle::new().with(&["-t"]).run(&["sh", "-c", "test -t 1 && echo terminal"]).exits(0).prints("terminal\r\n");
+    });
+}
