@@ -2,17 +2,24 @@
 
 use crate::progress::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::cell::OnceCell;
 use std::time::Duration;
 
-/// A bar on standard error that appears once a step takes longer than a moment.
-pub struct Bar(ProgressBar);
+/// A bar on standard error, made when there is something to tell: most runs find everything in the cache and need no thread for it.
+pub struct Bar(OnceCell<ProgressBar>);
 
 impl Bar {
     pub fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        bar.set_style(spinner());
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Self(bar)
+        Self(OnceCell::new())
+    }
+
+    fn get(&self) -> &ProgressBar {
+        self.0.get_or_init(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            bar.set_style(spinner());
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        })
     }
 }
 
@@ -26,23 +33,27 @@ fn bar() -> ProgressStyle {
 
 impl Progress for Bar {
     fn step(&self, what: &str) {
-        self.0.set_style(spinner());
-        self.0.unset_length();
-        self.0.set_position(0);
-        self.0.set_message(what.to_owned());
+        let shown = self.get();
+        shown.set_style(spinner());
+        shown.unset_length();
+        shown.set_position(0);
+        shown.set_message(what.to_owned());
     }
 
     fn advance(&self, done: u64, total: u64) {
-        if self.0.length() != Some(total) {
-            self.0.set_style(bar());
-            self.0.set_length(total);
+        let shown = self.get();
+        if shown.length() != Some(total) {
+            shown.set_style(bar());
+            shown.set_length(total);
         }
-        self.0.set_position(done);
+        shown.set_position(done);
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        if let Some(bar) = self.0.get() {
+            bar.finish_and_clear();
+        }
     }
 }

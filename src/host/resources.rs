@@ -27,6 +27,13 @@ pub fn free_disk(directory: &Path) -> io::Result<u64> {
     Ok(space.blocks_available().saturating_mul(space.fragment_size()))
 }
 
+/// Whether this host gives transparent huge pages to programs that ask for them, and to nobody else
+/// (Documentation/admin-guide/mm/transhuge.rst).
+#[must_use]
+pub fn huge_pages_only_on_advice() -> bool {
+    std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").is_ok_and(|modes| modes.contains("[madvise]"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -97,6 +97,7 @@ fn build_machine(monitor: &MonitorProcess, bottle: &Bottle, kvm: &File, guest_en
     let spec = MonitorSpec {
         vcpus: bottle.vcpus,
         memory_mib: bottle.memory_mib,
+        advise_huge_pages: host::resources::huge_pages_only_on_advice(),
         cmdline: bottle.kernel_args.clone(),
         verbose_console: bottle.console,
         modules: bottle.modules.is_some(),

@@ -127,6 +127,7 @@ fn machine_spec(spec: MonitorSpec, descriptors: Vec<OwnedFd>, agent: &'static [u
         entropy: entropy.into(),
         vcpus: spec.vcpus,
         memory_mib: spec.memory_mib,
+        advise_huge_pages: spec.advise_huge_pages,
         kernel: kernel.into(),
         modules,
         agent,

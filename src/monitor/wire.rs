@@ -39,6 +39,7 @@ pub enum WireError {
 pub struct MonitorSpec {
     pub vcpus: u8,
     pub memory_mib: u64,
+    pub advise_huge_pages: bool,
     pub cmdline: String,
     pub verbose_console: bool,
     pub modules: bool,

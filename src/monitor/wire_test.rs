@@ -6,6 +6,7 @@ fn spec() -> MonitorSpec {
     MonitorSpec {
         vcpus: 2,
         memory_mib: 128,
+        advise_huge_pages: false,
         cmdline: String::new(),
         verbose_console: false,
         modules: true,

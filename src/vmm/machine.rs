@@ -77,10 +77,10 @@ impl Machine {
     ///
     /// # Errors
     /// [`MachineError`], naming the part that could not be made.
-    pub fn build(mut spec: MachineSpec, observer: Observer) -> Result<Self, MachineError> {
+    pub fn build(spec: MachineSpec, observer: Observer) -> Result<Self, MachineError> {
         let kvm = open_kvm(spec.kvm);
         let vm = kvm.create_vm().map_err(kvm_error("create a virtual machine"))?;
-        let ram = memory::map(spec.memory_mib)?;
+        let ram = memory::map(spec.memory_mib, spec.advise_huge_pages)?;
         memory::attach(&vm, &ram)?;
         create_interrupt_controllers(&vm)?;
 
@@ -97,8 +97,8 @@ impl Machine {
         let entry = boot::load(
             &ram,
             BootSpec {
-                kernel: &mut spec.kernel,
-                modules: spec.modules.as_mut(),
+                kernel: &spec.kernel,
+                modules: spec.modules.as_ref(),
                 agent: spec.agent,
                 cmdline: &kernel_command_line(&windows, spec.verbose_console, &spec.cmdline),
                 vcpus: spec.vcpus,

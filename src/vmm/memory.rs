@@ -33,21 +33,24 @@ pub enum MemoryError {
 
 /// Maps `mib` MiB of zeroed guest RAM around the hole below 4 GiB. Nothing is populated: the host pays for what the guest touches.
 ///
+/// With `advise_huge_pages` the host is asked for huge pages, and may then stop to compact its memory for each; a host that gives
+/// them anyway gives what it has at once.
+///
 /// # Errors
 /// When the host has no address space or refuses to overcommit.
-pub fn map(mib: u64) -> Result<GuestRam, MemoryError> {
+pub fn map(mib: u64, advise_huge_pages: bool) -> Result<GuestRam, MemoryError> {
     let regions = layout::ram_regions(mib << 20)
         .into_iter()
         .map(|(start, bytes)| {
             let bytes = usize::try_from(bytes).map_err(|_| MemoryError::Layout { mib })?;
-            let region = map_region(bytes, mib)?;
+            let region = map_region(bytes, mib, advise_huge_pages)?;
             GuestRegionMmap::new(region, GuestAddress(start)).ok_or(MemoryError::Layout { mib })
         })
         .collect::<Result<Vec<_>, _>>()?;
     GuestRam::from_regions(regions).map_err(|_| MemoryError::Layout { mib })
 }
 
-fn map_region(bytes: usize, mib: u64) -> Result<MmapRegion, MemoryError> {
+fn map_region(bytes: usize, mib: u64, advise_huge_pages: bool) -> Result<MmapRegion, MemoryError> {
     let failed = |source| MemoryError::Map { mib, source };
     let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
     let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
@@ -57,13 +60,15 @@ fn map_region(bytes: usize, mib: u64) -> Result<MmapRegion, MemoryError> {
     let slack = reserved.as_ptr().align_offset(HUGE_PAGE);
     // SAFETY: `slack` < HUGE_PAGE, and the mapping is HUGE_PAGE longer than `bytes`: the result stays inside it.
     let start: NonNull<u8> = unsafe { reserved.cast::<u8>().add(slack) };
-    for advice in [MmapAdvise::MADV_HUGEPAGE, MmapAdvise::MADV_DONTDUMP, MmapAdvise::MADV_DONTFORK] {
-        // SAFETY: the range lies inside the mapping made above, and none of these advices changes its contents.
-        let advised = unsafe { madvise(start.cast(), bytes, advice) };
-        // A host without transparent huge pages runs slower, not wrong; the other two are there since 2.6 and 3.4.
-        if advice != MmapAdvise::MADV_HUGEPAGE {
-            advised.map_err(failed)?;
-        }
+    let advise = |advice| {
+        // SAFETY: the range lies inside the mapping made above, and none of the advices below changes its contents.
+        unsafe { madvise(start.cast(), bytes, advice) }
+    };
+    advise(MmapAdvise::MADV_DONTDUMP).map_err(failed)?;
+    advise(MmapAdvise::MADV_DONTFORK).map_err(failed)?;
+    if advise_huge_pages {
+        // A kernel without transparent huge pages runs slower, not wrong.
+        let _ = advise(MmapAdvise::MADV_HUGEPAGE);
     }
     // SAFETY: `start..start + bytes` is mapped with this protection, and stays so until the process ends: nothing unmaps it.
     unsafe { MmapRegion::build_raw(start.as_ptr(), bytes, protection.bits(), flags.bits()) }.map_err(MemoryError::Region)

@@ -10,6 +10,8 @@ pub struct MachineSpec {
     pub kvm: File,
     pub vcpus: u8,
     pub memory_mib: u64,
+    /// See [`super::memory::map`].
+    pub advise_huge_pages: bool,
     /// An ELF `vmlinux` for x86-64.
     pub kernel: File,
     /// `/dev/urandom`, or another source of entropy for the guest.

@@ -5,9 +5,9 @@
 
 use super::super::memory::GuestRam;
 use super::super::x86_64::layout;
+use crate::sys::mapped::Mapped;
 use std::fs::File;
-use std::io::Seek as _;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError, GuestMemoryRegion, ReadVolatile};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError, GuestMemoryRegion};
 
 #[derive(Debug, thiserror::Error)]
 pub enum InitramfsError {
@@ -35,12 +35,12 @@ pub(super) fn write(
     ram: &GuestRam,
     kernel_end: u64,
     agent: &[u8],
-    modules: Option<&mut File>,
+    modules: Option<&File>,
 ) -> Result<(GuestAddress, u32), InitramfsError> {
     let parts = Parts::of(agent);
-    let modules_length = modules.as_ref().map_or(Ok(0), |file| file.metadata().map(|m| m.len())).map_err(InitramfsError::Modules)?;
+    let modules = modules.map(Mapped::open).transpose().map_err(InitramfsError::Modules)?;
     let own_length = parts.length();
-    let length = own_length + modules_length;
+    let length = own_length + modules.as_ref().map_or(0, |modules| modules.len() as u64);
     let low_end = ram.iter().next().map_or(0, |region| region.len()).min(layout::HOLE_START);
     let start = low_end.checked_sub(length).map(|start| start & !(PAGE - 1)).filter(|start| *start >= kernel_end);
     let length32 = u32::try_from(length).ok();
@@ -50,19 +50,10 @@ pub(super) fn write(
     ram.write_slice(&parts.head, GuestAddress(start))?;
     ram.write_slice(agent, GuestAddress(start + parts.head.len() as u64))?;
     ram.write_slice(&parts.tail, GuestAddress(start + (parts.head.len() + agent.len()) as u64))?;
-    if let Some(file) = modules {
-        file.rewind().map_err(InitramfsError::Modules)?;
-        read_exact(ram, file, start + own_length, modules_length)?;
+    if let Some(modules) = modules {
+        ram.write_slice(&modules, GuestAddress(start + own_length))?;
     }
     Ok((GuestAddress(start), length32))
-}
-
-fn read_exact(ram: &GuestRam, file: &mut File, address: u64, length: u64) -> Result<(), InitramfsError> {
-    for slice in ram.get_slices(GuestAddress(address), usize::try_from(length).unwrap_or(usize::MAX)) {
-        let mut slice = slice?;
-        file.read_exact_volatile(&mut slice).map_err(|e| InitramfsError::Modules(std::io::Error::other(e)))?;
-    }
-    Ok(())
 }
 
 /// Our own archive around the agent's bytes, which are copied once only, straight into guest memory.

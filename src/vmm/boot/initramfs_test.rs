@@ -30,7 +30,7 @@ fn holds_the_agent_a_console_and_the_modules_behind() {
         let agent = vec![0x7f; agent_length];
         let mut modules = tempfile::tempfile().unwrap();
         modules.write_all(b"070701 the next archive").unwrap();
-        let (start, length) = write(&ram, 0x10_0000, &agent, Some(&mut modules)).unwrap();
+        let (start, length) = write(&ram, 0x10_0000, &agent, Some(&modules)).unwrap();
         assert_eq!(start.0 % PAGE, 0);
         assert!(start.0 + u64::from(length) <= 4 << 20);
         let mut bytes = vec![0; length as usize];

@@ -5,13 +5,18 @@ use super::super::x86_64::layout;
 use super::Entry;
 use linux_loader::loader::elf::{Elf, PvhBootCapability};
 use linux_loader::loader::{Error as LoaderError, KernelLoader};
+use crate::sys::mapped::Mapped;
 use std::fs::File;
-use vm_memory::GuestAddress;
+use std::io::{self, Cursor};
 
 #[derive(Debug, thiserror::Error)]
 pub enum KernelLoadError {
+    #[error("the kernel cannot be read")]
+    Read(#[source] io::Error),
     #[error("the kernel does not load: it is damaged, or guest memory is too small for it")]
     Load(#[source] LoaderError),
+    #[error("the kernel's entry {entry:#x} lies outside the kernel, and it has no PVH entry")]
+    NoEntry { entry: u64 },
 }
 
 /// A kernel in guest memory.
@@ -22,15 +27,24 @@ pub struct LoadedKernel {
     pub end: u64,
 }
 
-/// PVH where the kernel has its note: the kernel then needs no page tables of ours.
+/// The 64-bit protocol where the ELF's entry is one of Linux (it lies inside what was loaded), else PVH: Linux's PVH entry first looks
+/// for Xen at 256 places, and each look is an exit.
 ///
 /// # Errors
 /// When the file is not a loadable ELF or does not fit guest memory.
-pub fn load(ram: &GuestRam, kernel: &mut File) -> Result<LoadedKernel, KernelLoadError> {
-    let loaded = Elf::load(ram, None, kernel, Some(GuestAddress(layout::HIGH_RAM))).map_err(KernelLoadError::Load)?;
+pub fn load(ram: &GuestRam, kernel: &File) -> Result<LoadedKernel, KernelLoadError> {
+    let kernel = Mapped::open(kernel).map_err(KernelLoadError::Read)?;
+    let loaded = Elf::load(ram, None, &mut Cursor::new(&*kernel), None).map_err(KernelLoadError::Load)?;
     let entry = match loaded.pvh_boot_cap {
+        _ if (layout::HIGH_RAM..loaded.kernel_end).contains(&loaded.kernel_load.0) => Entry::Linux64(loaded.kernel_load),
         PvhBootCapability::PvhEntryPresent(address) => Entry::Pvh(address),
-        PvhBootCapability::PvhEntryNotPresent | PvhBootCapability::PvhEntryIgnored => Entry::Linux64(loaded.kernel_load),
+        PvhBootCapability::PvhEntryNotPresent | PvhBootCapability::PvhEntryIgnored => {
+            return Err(KernelLoadError::NoEntry { entry: loaded.kernel_load.0 });
+        }
     };
     Ok(LoadedKernel { entry, end: loaded.kernel_end })
 }
+
+#[cfg(test)]
+#[path = "kernel_test.rs"]
+mod tests;

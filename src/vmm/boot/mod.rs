@@ -38,8 +38,8 @@ pub enum BootError {
 /// What the guest boots from.
 #[derive(Debug)]
 pub struct BootSpec<'a> {
-    pub kernel: &'a mut File,
-    pub modules: Option<&'a mut File>,
+    pub kernel: &'a File,
+    pub modules: Option<&'a File>,
     pub agent: &'a [u8],
     pub cmdline: &'a str,
     pub vcpus: u8,

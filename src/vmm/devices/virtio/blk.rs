@@ -167,7 +167,7 @@ impl Disk {
         let start = request.sector.checked_mul(SECTOR).ok_or(Refusal::Io)?;
         let length: u64 = data.iter().map(|buffer| buffer.length as u64).sum();
         let end = start.checked_add(length).ok_or(Refusal::Io)?;
-        if end > self.capacity || length % SECTOR != 0 {
+        if end > self.capacity || !length.is_multiple_of(SECTOR) {
             return Err(Refusal::Io);
         }
         let mut position = start;

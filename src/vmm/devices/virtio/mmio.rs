@@ -259,17 +259,15 @@ impl BusDevice for MmioTransport {
             return self.device.lock().unwrap_or_else(PoisonError::into_inner).read_config(offset, data);
         }
         // §4.2.2.2: registers are read and written as 32 bits, aligned. CONFIG_GENERATION is zero as configurations never change.
-        debug_assert!(register::CONFIG_GENERATION < register::CONFIG);
+        const { assert!(register::CONFIG_GENERATION < register::CONFIG) };
         if let ([_, _, _, _], 0) = (&data, offset % 4) {
             data.copy_from_slice(&self.read_register(offset).to_le_bytes());
         }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Effect {
-        if let Ok(value) = <[u8; 4]>::try_from(data) {
-            if offset < register::CONFIG {
-                self.write_register(offset, u32::from_le_bytes(value));
-            }
+        if let (Ok(value), true) = (<[u8; 4]>::try_from(data), offset < register::CONFIG) {
+            self.write_register(offset, u32::from_le_bytes(value));
         }
         Effect::None
     }

@@ -6,12 +6,17 @@
 //! targets live outside the crate; nothing of the program uses it. A mistake of the test's own panics here; what it makes a
 //! hostile guest write never does.
 
+mod ring;
+
+pub use ring::{Buffer, Used};
+
 use super::mmio::{MmioTransport, register, status};
 use super::{F_EVENT_IDX, VirtioDevice};
 use crate::vmm::bus::BusDevice as _;
 use crate::vmm::irq::Irq;
 use crate::vmm::memory::GuestRam;
-use std::collections::BTreeMap;
+use ring::{QUEUE_AREA, Ring};
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use virtio_queue::desc::RawDescriptor;
 use virtio_queue::desc::split::Descriptor;
@@ -21,10 +26,6 @@ use vm_memory::{Bytes as _, GuestAddress};
 pub const SEAM: u64 = 4 << 20;
 /// End of RAM: nothing lies beyond.
 pub const RAM_END: u64 = 8 << 20;
-/// Queue `i` has its three parts in the 64 KiB at `(i + 1) << 16`.
-const QUEUE_AREA: u64 = 1 << 16;
-const DRIVER_AREA: u64 = 0x8000;
-const DEVICE_AREA: u64 = 0xc000;
 /// Buffers are allocated from here on.
 const ARENA: u64 = 1 << 20;
 
@@ -32,72 +33,6 @@ const ARENA: u64 = 1 << 20;
 pub const NEXT: u16 = 1;
 pub const WRITE: u16 = 2;
 pub const INDIRECT: u16 = 4;
-
-/// A piece of guest memory, readable or writable for the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Buffer {
-    pub address: u64,
-    pub length: u32,
-    pub writable: bool,
-}
-
-impl Buffer {
-    #[must_use]
-    pub fn readable(address: u64, length: u32) -> Self {
-        Self { address, length, writable: false }
-    }
-
-    #[must_use]
-    pub fn writable(address: u64, length: u32) -> Self {
-        Self { address, length, writable: true }
-    }
-
-    /// Two buffers for one: the first `at` bytes, and the others.
-    #[must_use]
-    pub fn split(self, at: u32) -> [Self; 2] {
-        let rest = Self { address: self.address + u64::from(at), length: self.length - at, ..self };
-        [Self { length: at, ..self }, rest]
-    }
-}
-
-/// An entry of the used ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Used {
-    pub head: u16,
-    /// Bytes that the device says it wrote.
-    pub written: u32,
-}
-
-/// What a driver keeps about one queue.
-struct Ring {
-    base: u64,
-    size: u16,
-    free: Vec<u16>,
-    /// Descriptors of each chain that the device has, by head.
-    lent: BTreeMap<u16, Vec<u16>>,
-    next_avail: u16,
-    next_used: u16,
-    /// `next_avail` at the last notification.
-    notified: u16,
-}
-
-impl Ring {
-    fn new(index: usize, size: u16) -> Self {
-        let base = (index as u64 + 1) * QUEUE_AREA;
-        let free = (0..size).rev().collect();
-        Self { base, size, free, lent: BTreeMap::new(), next_avail: 0, next_used: 0, notified: 0 }
-    }
-
-    /// Where the driver says from which used entry on it wants interrupts (§2.7.7).
-    fn used_event(&self) -> u64 {
-        self.base + DRIVER_AREA + 4 + 2 * u64::from(self.size)
-    }
-
-    /// Where the device says from which available entry on it wants notifications (§2.7.10).
-    fn avail_event(&self) -> u64 {
-        self.base + DEVICE_AREA + 4 + 8 * u64::from(self.size)
-    }
-}
 
 /// A guest with one device.
 pub struct FakeDriver<D> {
@@ -123,7 +58,8 @@ impl<D: VirtioDevice + 'static> FakeDriver<D> {
         let rings = device.queue_sizes().iter().enumerate().map(|(index, &size)| Ring::new(index, size)).collect();
         let irq = Irq::new().expect("an eventfd");
         let device = Arc::new(Mutex::new(device));
-        let transport = MmioTransport::new(device.clone(), ram.clone(), irq.clone()).expect("queue sizes are powers of two");
+        let transport =
+            MmioTransport::new(device.clone(), ram.clone(), irq.clone()).expect("queue sizes are powers of two");
         Self { device, transport, ram, irq, rings, event_idx: false, free_from: ARENA }
     }
 
@@ -229,14 +165,15 @@ impl<D: VirtioDevice + 'static> FakeDriver<D> {
     pub fn set_up_queue(&mut self, index: usize) {
         let ring = Ring::new(index, self.rings[index].size);
         let (base, size) = (ring.base, ring.size);
+        let (driver_area, device_area) = (ring.driver_area(), ring.device_area());
         self.rings[index] = ring;
         self.poke(base, &vec![0; usize::try_from(QUEUE_AREA).expect("64-bit host")]);
         self.write(register::QUEUE_SELECT, low(index as u64));
         self.write(register::QUEUE_SIZE, size.into());
         let areas = [
             (register::QUEUE_DESC_LOW, register::QUEUE_DESC_HIGH, base),
-            (register::QUEUE_DRIVER_LOW, register::QUEUE_DRIVER_HIGH, base + DRIVER_AREA),
-            (register::QUEUE_DEVICE_LOW, register::QUEUE_DEVICE_HIGH, base + DEVICE_AREA),
+            (register::QUEUE_DRIVER_LOW, register::QUEUE_DRIVER_HIGH, driver_area),
+            (register::QUEUE_DEVICE_LOW, register::QUEUE_DEVICE_HIGH, device_area),
         ];
         for (low_half, high_half, address) in areas {
             self.write(low_half, low(address));
@@ -257,9 +194,9 @@ impl<D: VirtioDevice + 'static> FakeDriver<D> {
         address
     }
 
-    /// Forgets every allocation; the memory keeps what it holds.
-    pub fn free_all(&mut self) {
-        self.free_from = ARENA;
+    /// Forgets allocations from `address` on, for a test that streams more than RAM holds; the memory keeps what it holds.
+    pub fn free_from(&mut self, address: u64) {
+        self.free_from = address;
     }
 
     /// A buffer for the device to read.
@@ -337,7 +274,7 @@ impl<D: VirtioDevice + 'static> FakeDriver<D> {
     /// Puts any head, good or bad, into the available ring.
     pub fn publish(&mut self, queue: usize, head: u16) {
         let ring = &mut self.rings[queue];
-        let slot = ring.base + DRIVER_AREA + 4 + 2 * u64::from(ring.next_avail % ring.size);
+        let slot = ring.driver_area() + 4 + 2 * u64::from(ring.next_avail % ring.size);
         ring.next_avail = ring.next_avail.wrapping_add(1);
         let index = ring.next_avail;
         self.poke_u16(slot, head);
@@ -346,7 +283,7 @@ impl<D: VirtioDevice + 'static> FakeDriver<D> {
 
     /// Sets the available ring's index to anything.
     pub fn set_avail_index(&self, queue: usize, index: u16) {
-        self.poke_u16(self.rings[queue].base + DRIVER_AREA + 2, index);
+        self.poke_u16(self.rings[queue].driver_area() + 2, index);
     }
 
     /// Notifies the device, wanted or not.
@@ -355,16 +292,24 @@ impl<D: VirtioDevice + 'static> FakeDriver<D> {
         self.device().queue_notified(u16::try_from(queue).expect("few queues"));
     }
 
-    /// Notifies the device if it asked for it, as a real driver does (§2.7.10, §2.7.13.4.1). True if so.
-    pub fn notify(&mut self, queue: usize) -> bool {
+    /// Whether the device asked to be notified of what was added since the last question (§2.7.10, §2.7.13.4.1).
+    pub fn owes_notification(&mut self, queue: usize) -> bool {
+        // The device looks at the index after it has asked: one of the two sees what the other wrote.
+        fence(Ordering::SeqCst);
         let ring = &self.rings[queue];
-        let added = ring.next_avail.wrapping_sub(ring.notified);
+        let (index, added) = (ring.next_avail, ring.next_avail.wrapping_sub(ring.notified));
         let wanted = if self.event_idx {
-            let event = self.peek_u16(ring.avail_event());
-            ring.next_avail.wrapping_sub(event).wrapping_sub(1) < added
+            index.wrapping_sub(self.peek_u16(ring.avail_event())).wrapping_sub(1) < added
         } else {
-            self.peek_u16(ring.base + DEVICE_AREA) & 1 == 0
+            added > 0 && self.peek_u16(ring.device_area()) & 1 == 0
         };
+        self.rings[queue].notified = index;
+        wanted
+    }
+
+    /// Notifies the device if it asked for it, as a real driver does. True if so.
+    pub fn notify(&mut self, queue: usize) -> bool {
+        let wanted = self.owes_notification(queue);
         if wanted {
             self.kick(queue);
         }
@@ -373,26 +318,42 @@ impl<D: VirtioDevice + 'static> FakeDriver<D> {
 
     /// Takes what the device gave back since the last time, and asks to be interrupted for the next.
     pub fn used(&mut self, queue: usize) -> Vec<Used> {
-        let ring = &self.rings[queue];
-        let (base, size, used_event) = (ring.base + DEVICE_AREA, ring.size, ring.used_event());
-        let end = self.peek_u16(base + 2);
         let mut taken = Vec::new();
-        while self.rings[queue].next_used != end {
-            let slot = self.rings[queue].next_used % size;
-            let entry = base + 4 + 8 * u64::from(slot);
-            let [head, written] = [0, 4].map(|at| {
-                self.ram.read_obj(GuestAddress(entry + at)).map(u32::from_le).expect("rings are in RAM")
-            });
-            let head = u16::try_from(head).expect("a head that was made available");
-            let ring = &mut self.rings[queue];
-            ring.next_used = ring.next_used.wrapping_add(1);
-            ring.free.extend(ring.lent.remove(&head).into_iter().flatten());
-            taken.push(Used { head, written });
+        loop {
+            let (index, event) = (self.rings[queue].device_area() + 2, self.rings[queue].used_event());
+            let end = self.peek_u16(index);
+            fence(Ordering::SeqCst);
+            while self.rings[queue].next_used != end {
+                taken.push(self.take_one(queue));
+            }
+            if self.event_idx {
+                self.poke_u16(event, end);
+            }
+            // What came between the look and the question is not told: look again.
+            fence(Ordering::SeqCst);
+            if self.peek_u16(index) == end {
+                return taken;
+            }
         }
-        if self.event_idx {
-            self.poke_u16(used_event, end);
-        }
-        taken
+    }
+
+    fn take_one(&mut self, queue: usize) -> Used {
+        let ring = &self.rings[queue];
+        let entry = ring.device_area() + 4 + 8 * u64::from(ring.next_used % ring.size);
+        let [head, written] =
+            [0, 4].map(|at| self.ram.read_obj(GuestAddress(entry + at)).map(u32::from_le).expect("rings are in RAM"));
+        // A hostile guest may have had the device write over its rings.
+        let head = u16::try_from(head).unwrap_or(u16::MAX);
+        let ring = &mut self.rings[queue];
+        ring.next_used = ring.next_used.wrapping_add(1);
+        ring.free.extend(ring.lent.remove(&head).into_iter().flatten());
+        Used { head, written }
+    }
+
+    /// How many more chains of one buffer fit into the queue.
+    #[must_use]
+    pub fn space(&self, queue: usize) -> usize {
+        self.rings[queue].free.len()
     }
 
     /// One chain there and back: how many bytes the device says it wrote. `None` if the chain did not come back.

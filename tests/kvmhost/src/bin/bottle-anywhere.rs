@@ -54,7 +54,7 @@ fn prepared() -> Result<PathBuf, AnywhereError> {
     let program = own.with_file_name("bottle-vmm");
     // Only cargo knows whether the program is up to date; without cargo it is taken as it is.
     if let Some(cargo) = std::env::var_os("CARGO") {
-        build(Path::new(&cargo))?;
+        build(Path::new(&cargo), &program)?;
     }
     if !has_kernel(&program)? {
         let status = run(Command::new(&program).args(["kernel", "install"]), &program)?;
@@ -63,21 +63,17 @@ fn prepared() -> Result<PathBuf, AnywhereError> {
     Ok(program)
 }
 
-fn build(cargo: &Path) -> Result<(), AnywhereError> {
+fn build(cargo: &Path, program: &Path) -> Result<(), AnywhereError> {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
     let arguments =
         ["build", "--release", "--package", "bottle-vmm", "--bin", "bottle-vmm", "--manifest-path", manifest];
-    // A first build takes minutes and should be seen; a check that all is fresh need not be.
     let mut command = Command::new(cargo);
     command.args(arguments);
-    if fresh_enough_to_be_quiet() {
+    // A first build takes minutes and should be seen; a look whether all is fresh need not be.
+    if program.exists() {
         command.arg("--quiet");
     }
     succeeded("cargo build", run(&mut command, cargo)?)
-}
-
-fn fresh_enough_to_be_quiet() -> bool {
-    std::env::current_exe().is_ok_and(|own| own.with_file_name("bottle-vmm").exists())
 }
 
 fn has_kernel(program: &Path) -> Result<bool, AnywhereError> {
