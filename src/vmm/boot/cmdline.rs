@@ -16,9 +16,8 @@ pub enum CmdlineError {
 /// - `reboot=k`, `panic=-1`: the guest ends by the reset line that [`crate::vmm::devices::reset`] listens to, at once after a panic;
 /// - `tsc=reliable`, `no_timer_check`: KVM's clock is trusted, nothing is calibrated;
 /// - `random.trust_cpu=on`: the pool is ready before virtio-rng's driver is;
-/// - `cryptomgr.notests`, `nomodule` is not given: stock kernels need their modules;
-/// - `i8042.noaux …`: kernels that do not believe the ACPI tables waste no time on a keyboard controller.
-const ALWAYS: &str = "reboot=k panic=-1 tsc=reliable no_timer_check random.trust_cpu=on cryptomgr.notests i8042.noaux i8042.nomux i8042.nopnp i8042.dumbkbd";
+/// - `cryptomgr.notests`: a kernel that tests its ciphers at each boot takes its time for it.
+const ALWAYS: &str = "reboot=k panic=-1 tsc=reliable no_timer_check random.trust_cpu=on cryptomgr.notests";
 
 /// The log stays in the guest until the kernel dies: `loglevel=3` keeps warnings off the port (each character is an exit), a panic
 /// raises the level by itself, and `keep_bootcon` leaves the early console there for it, as no other one is ever registered.
