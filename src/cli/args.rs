@@ -95,7 +95,8 @@ Examples:
 /// The command's streams, signals, terminal and exit code are the caller's. Exit codes of our own are docker's: 125 when bottle-vmm
 /// failed, 126 when the command cannot be executed, 127 when it is not there, 128+N after signal N, 124 after --timeout.
 #[derive(Debug, Args)]
-#[command(after_help = RUN_EXAMPLES)]
+// As with docker, what is given twice counts the second time, so that an alias can be overridden.
+#[command(after_help = RUN_EXAMPLES, args_override_self = true)]
 pub struct RunArgs {
     /// What to boot: a `docker save` archive, an OCI layout or archive, a root directory, or - for an archive on standard input
     ///

@@ -61,12 +61,8 @@ fn variables_pass_by_name_and_by_file_and_the_later_wins() {
 #[test]
 fn ten_thousand_variables_of_a_mebibyte_arrive() {
     guest_test(|| {
-        let text: String = (0..10_000).map(|n| format!("VARIABLE_{n:05}={}\n", "x".repeat(88))).collect();
+        let text: String = (0..10_000).map(|n| format!("VARIABLE_{n:05}={}\n", "x".repeat(95))).collect();
         assert!(text.len() > 1 << 20);
-        Bottle::new()
-            .with(&["-i", "--env-file", "/dev/fd/9"])
-            .run(&["true"])
-            .exits(125);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &text).unwrap();
         let finished = Bottle::new()

@@ -26,7 +26,7 @@ fn keys_that_would_signal_here_signal_there() {
         terminal.types("\x03").shows("# ").types("echo code $?\n").shows("code 130");
         terminal.types("sleep 1000\n").shows("sleep 1000");
         std::thread::sleep(std::time::Duration::from_millis(500));
-        terminal.types("\x1a").shows("Stopped").shows("# ").types("kill %1; wait; echo still here\n").shows("still here");
+        terminal.types("\x1a").shows("Stopped").shows("# ").types("kill %1; wait; echo still here\n").shows("\nstill here").shows("# ");
         terminal.types("\x04");
         terminal.exits(0);
     });

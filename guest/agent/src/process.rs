@@ -55,10 +55,11 @@ impl Process {
         }
     }
 
-    /// To its process group, which is its session's first. After its end the number may be somebody else's.
+    /// To the command alone, as `docker run` forwards signals: what it does about its children is its own affair. After its end the
+    /// number may be somebody else's.
     pub(crate) fn signal(&self, signal: SignalNumber) {
         if self.is_running() {
-            let _ = sys::signal_group(self.pid, signal); // it may end at any time
+            let _ = sys::signal(self.pid, signal); // it may end at any time
         }
     }
 

@@ -61,14 +61,14 @@ pub(crate) fn interface_up(name: &str) -> Result<(), Errno> {
     unsafe { requests::siocsifflags(socket.as_raw_fd(), &raw const request) }.map(drop)
 }
 
-/// Sends a signal to a process group.
-pub(crate) fn signal_group(group: u32, signal: SignalNumber) -> Result<(), Errno> {
-    let group = libc::pid_t::try_from(group).map_err(|_| Errno::ESRCH)?;
-    if group <= 1 {
-        return Err(Errno::ESRCH); // -1 would be everybody and 0 ourselves; no command of ours is either
+/// Sends a signal to a process.
+pub(crate) fn signal(pid: u32, signal: SignalNumber) -> Result<(), Errno> {
+    let pid = libc::pid_t::try_from(pid).map_err(|_| Errno::ESRCH)?;
+    if pid <= 1 {
+        return Err(Errno::ESRCH); // 1 is this very process and 0 its group; no command of ours is either
     }
     // SAFETY: kill takes integers and no memory.
-    Errno::result(unsafe { libc::kill(-group, signal.get().into()) }).map(drop)
+    Errno::result(unsafe { libc::kill(pid, signal.get().into()) }).map(drop)
 }
 
 /// Reaps one child that has ended, if there is one.

@@ -22,7 +22,7 @@ pub enum ToAgent {
     StdinEof { process: ProcessId },
     /// The terminal has a new size.
     Resize { process: ProcessId, size: WindowSize },
-    /// Send a signal to the process group of the command.
+    /// Send a signal to the command.
     Signal { process: ProcessId, signal: SignalNumber },
     /// `bytes` of that stream are disposed of.
     Credit { process: ProcessId, stream: OutputStream, bytes: u32 },

@@ -245,7 +245,7 @@ fn buffers_outside_ram_are_io_errors() {
 #[test]
 fn lengths_of_4_gib_and_more_are_refused() {
     let mut driver = disk(&disk_file(), false);
-    let huge = Buffer::writable(0, u32::MAX & !511);
+    let huge = Buffer::writable(0, !511);
     assert_eq!(submit(&mut driver, request::IN, 0, &[huge]), (1, IO_ERROR));
     // Over 2^32 in all, which no chain may be (§2.7.5.2): it ends before its status, and nothing is read.
     let head = driver.data(&header(request::IN, 0));

@@ -60,12 +60,22 @@ fn readable_buffers_are_passed_over_and_stay_as_they_are() {
 }
 
 #[test]
-fn a_source_that_runs_dry_leaves_no_hole_that_counts_as_filled() {
-    let mut driver = FakeDriver::started(device(&counting(10)));
+fn a_short_read_leaves_no_hole_that_counts_as_filled() {
+    // Each read of a datagram socket gives one datagram, however much was asked for.
+    let (sender, source) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    sender.send(&[1; 10]).unwrap();
+    sender.send(&[2; 16]).unwrap();
+    let mut driver = FakeDriver::started(Entropy::new(File::from(std::os::fd::OwnedFd::from(source))));
     let (first, second) = (driver.room(16), driver.room(16));
     assert_eq!(driver.round_trip(0, &[first, second]), Some(10));
     assert_eq!(driver.bytes(second), [0xa5; 16]);
-    assert_eq!(driver.round_trip(0, &[first]), Some(0));
+}
+
+#[test]
+fn a_source_that_ran_dry_gives_nothing() {
+    let mut driver = FakeDriver::started(device(b""));
+    let buffer = driver.room(16);
+    assert_eq!(driver.round_trip(0, &[buffer]), Some(0));
 }
 
 #[test]
