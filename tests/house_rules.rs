@@ -1,5 +1,7 @@
 //! The repository tests itself: its rules, its map and its commands.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -45,7 +47,9 @@ fn unsafe_stands_only_where_it_is_listed() {
     for (file, text) in sources() {
         let code = text.lines().map(|line| line.split("//").next().unwrap_or(""));
         let opts_in = code.clone().any(|line| line.contains("unsafe_code"));
-        let uses = code.into_iter().any(|line| line.contains("unsafe {") || line.contains("unsafe impl") || line.contains("unsafe extern"));
+        let uses = code
+            .into_iter()
+            .any(|line| line.contains("unsafe {") || line.contains("unsafe impl") || line.contains("unsafe extern"));
         if (opts_in || uses) && !UNSAFE.iter().any(|(listed, _)| file.starts_with(listed)) {
             panic!("{file} uses unsafe; list it in tests/house_rules.rs with its reason, or do without");
         }
@@ -70,7 +74,15 @@ fn every_module_says_what_it_is() {
 
 #[test]
 fn the_machine_knows_nothing_of_bottles() {
-    let forbidden = ["crate::cli", "crate::launch", "crate::image", "crate::kernel", "crate::control", "crate::host", "crate::monitor"];
+    let forbidden = [
+        "crate::cli",
+        "crate::launch",
+        "crate::image",
+        "crate::kernel",
+        "crate::control",
+        "crate::host",
+        "crate::monitor",
+    ];
     for (file, text) in sources().into_iter().filter(|(file, _)| file.starts_with("src/vmm/")) {
         for module in forbidden {
             assert!(!text.contains(module), "{file} names {module}");
@@ -80,9 +92,15 @@ fn the_machine_knows_nothing_of_bottles() {
 
 #[test]
 fn only_the_command_line_prints() {
-    for (file, text) in sources().into_iter().filter(|(file, _)| file.starts_with("src/") && !file.starts_with("src/cli/") && !is_test(file)) {
+    for (file, text) in sources()
+        .into_iter()
+        .filter(|(file, _)| file.starts_with("src/") && !file.starts_with("src/cli/") && !is_test(file))
+    {
         for word in ["println!", "print!(", "process::exit"] {
-            assert!(!text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word)), "{file} has {word}");
+            assert!(
+                !text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word)),
+                "{file} has {word}"
+            );
         }
     }
 }
@@ -102,7 +120,8 @@ fn paths_in(text: &str) -> Vec<PathBuf> {
 fn the_map_names_only_what_exists() {
     for document in ["ARCHITECTURE.md", "README.md", "CHANGELOG.md"] {
         let text = fs::read_to_string(root().join(document)).unwrap();
-        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|link| !link.contains("://"));
+        let links =
+            text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|link| !link.contains("://"));
         for path in paths_in(&text).into_iter().chain(links.map(PathBuf::from)) {
             assert!(root().join(&path).exists(), "{document} names {}, which is not there", path.display());
         }
@@ -119,7 +138,8 @@ fn every_bottle_vmm_command_of_the_readme_parses() {
         let line = line.split("  #").next().unwrap_or("");
         for command in line.split('|').filter_map(|part| part.trim().strip_prefix("bottle-vmm ")) {
             let words = split(command.split(" >").next().unwrap_or(command));
-            let parsed = bottle_vmm::cli::args::Cli::try_parse_from(std::iter::once("bottle-vmm".to_owned()).chain(words));
+            let parsed =
+                bottle_vmm::cli::args::Cli::try_parse_from(std::iter::once("bottle-vmm".to_owned()).chain(words));
             assert!(parsed.is_ok(), "`bottle-vmm {command}`: {}", parsed.err().unwrap());
             count += 1;
         }

@@ -89,7 +89,6 @@ Examples:
   bottle-vmm bench boot --against ./bottle-vmm.old --fail-above 1.05
   bottle-vmm bench boot --json -- --image agent.tar --cpus 2 -- /bin/true";
 
-
 /// Run a command in a new bottle
 ///
 /// The command's streams, signals, terminal and exit code are the caller's. Exit codes of our own are docker's: 125 when bottle-vmm

@@ -15,11 +15,23 @@ enum BenchError {
     #[error("a boot of the benchmark failed ({status})")]
     Boot { status: std::process::ExitStatus },
     #[error("cannot start {program}")]
-    Start { program: PathBuf, #[source] source: io::Error },
+    Start {
+        program: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot use {path}")]
-    File { path: PathBuf, #[source] source: io::Error },
+    File {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("{path} is no result of `bench boot --save`")]
-    Result { path: PathBuf, #[source] source: serde_json::Error },
+    Result {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
     #[error("`--fail-above` needs something to compare with")]
     NothingToCompare,
     #[error("`--fail-above {0}` is not a factor such as 1.10")]
@@ -30,7 +42,9 @@ impl From<BenchError> for Failure {
     fn from(error: BenchError) -> Self {
         let hint = match &error {
             BenchError::NothingToCompare => Some("give `--baseline FILE` or `--against PROGRAM|KERNEL`".to_owned()),
-            BenchError::Boot { .. } => Some("its own error stands above; `bottle-vmm run -- /bin/true` shows it alone".to_owned()),
+            BenchError::Boot { .. } => {
+                Some("its own error stands above; `bottle-vmm run -- /bin/true` shows it alone".to_owned())
+            }
             _ => None,
         };
         Self::new(error, hint)
@@ -178,7 +192,8 @@ fn boot(side: &Side) -> Result<Boot, Failure> {
         return Err(BenchError::Boot { status }.into());
     }
     let bytes = std::fs::read(&file.0).map_err(|source| BenchError::File { path: file.0.clone(), source })?;
-    let timings = serde_json::from_slice(&bytes).map_err(|source| BenchError::Result { path: file.0.clone(), source })?;
+    let timings =
+        serde_json::from_slice(&bytes).map_err(|source| BenchError::Result { path: file.0.clone(), source })?;
     Ok(Boot { wall_ms, timings })
 }
 
@@ -212,11 +227,13 @@ impl BenchResult {
         let zero = Distribution { p50: 0.0, p90: 0.0, p99: 0.0, min: 0.0, max: 0.0 };
         let over = |value: &dyn Fn(&Boot) -> f64| Distribution::of(boots.iter().map(value).collect()).unwrap_or(zero);
         let phases = Phase::ALL.windows(2).filter_map(|pair| {
-            let step = |boot: &Boot| Some(boot.timings.at(pair[1])?.saturating_sub(boot.timings.at(pair[0])?) as f64 / 1e6);
+            let step =
+                |boot: &Boot| Some(boot.timings.at(pair[1])?.saturating_sub(boot.timings.at(pair[0])?) as f64 / 1e6);
             let ms = Distribution::of(boots.iter().filter_map(step).collect())?;
             Some(PhaseResult { phase: pair[1], ms })
         });
-        let exits: Option<Vec<f64>> = boots.iter().map(|boot| boot.timings.vm_exits.map(|exits| exits as f64)).collect();
+        let exits: Option<Vec<f64>> =
+            boots.iter().map(|boot| boot.timings.vm_exits.map(|exits| exits as f64)).collect();
         Self {
             version: RESULT_VERSION,
             boots: boots.len(),
@@ -256,9 +273,14 @@ fn print(report: &Report, json: bool) -> Result<(), Failure> {
 }
 
 fn table(result: &BenchResult) -> Vec<String> {
-    let row = |name: &str, d: &Distribution| format!("  {name:<26} {:>9.1} {:>9.1} {:>9.1} {:>9.1}", d.p50, d.p90, d.p99, d.max);
-    let name = |phase: Phase| serde_json::to_value(phase).ok().and_then(|v| v.as_str().map(|s| s.replace('_', " "))).unwrap_or_default();
-    let mut rows: Vec<_> = result.phases.iter().map(|phase| row(&format!("… {}", name(phase.phase)), &phase.ms)).collect();
+    let row = |name: &str, d: &Distribution| {
+        format!("  {name:<26} {:>9.1} {:>9.1} {:>9.1} {:>9.1}", d.p50, d.p90, d.p99, d.max)
+    };
+    let name = |phase: Phase| {
+        serde_json::to_value(phase).ok().and_then(|v| v.as_str().map(|s| s.replace('_', " "))).unwrap_or_default()
+    };
+    let mut rows: Vec<_> =
+        result.phases.iter().map(|phase| row(&format!("… {}", name(phase.phase)), &phase.ms)).collect();
     rows.push(row("whole run", &result.wall_ms));
     rows.push(row("CPU to first KVM_RUN", &result.cpu_to_first_kvm_run_ms));
     rows.push(row("CPU in all", &result.cpu_ms));

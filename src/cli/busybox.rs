@@ -16,7 +16,11 @@ enum BusyboxError {
     #[error("Debian's package busybox-static holds no busybox")]
     NotInPackage,
     #[error("cannot keep busybox at {path}")]
-    Keep { path: PathBuf, #[source] source: io::Error },
+    Keep {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
 }
 
 pub fn find(progress: &dyn Progress) -> Result<PathBuf, Failure> {
@@ -30,7 +34,8 @@ pub fn find(progress: &dyn Progress) -> Result<PathBuf, Failure> {
     let package = Apt::open(&cache.join("apt"))?.download("busybox-static", Suite::Stable)?;
     let found = deb::read_file(&package, |path| path.ends_with("bin/busybox"), BINARY_MAX)?;
     let bytes = found.ok_or_else(|| Failure::with_hint(BusyboxError::NotInPackage, "give an image with `--image`"))?;
-    keep(&fetched, &bytes).map_err(|source| Failure::new(BusyboxError::Keep { path: fetched.clone(), source }, None))?;
+    keep(&fetched, &bytes)
+        .map_err(|source| Failure::new(BusyboxError::Keep { path: fetched.clone(), source }, None))?;
     Ok(fetched)
 }
 

@@ -74,7 +74,9 @@ fn ok(name: &'static str, detail: String) -> Check {
 fn check_kvm() -> Check {
     match kvm::open() {
         Ok(_) => ok("kvm", "/dev/kvm can run Linux kernels".to_owned()),
-        Err(error) => Check { name: "kvm", status: Status::Failure, detail: error.to_string(), hint: Some(error.hint()) },
+        Err(error) => {
+            Check { name: "kvm", status: Status::Failure, detail: error.to_string(), hint: Some(error.hint()) }
+        }
     }
 }
 

@@ -27,7 +27,11 @@ pub enum EnvError {
     #[error("`-e {name}`: there is no variable `{name}` in this environment")]
     Unset { name: String },
     #[error("cannot read the environment file {path}")]
-    Read { path: String, #[source] source: io::Error },
+    Read {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("the environment file {path} is over {} MiB", FILE_MAX >> 20)]
     TooLong { path: String },
     #[error("{path}:{line}: a line is `NAME=VALUE`, `NAME`, or a comment beginning with `#`")]
@@ -36,7 +40,9 @@ pub enum EnvError {
     UnsetInFile { path: String, line: usize, name: String },
     #[error("the value of `{name}` holds a NUL byte, which no environment can")]
     Nul { name: String },
-    #[error("standard input can be read once only, and it is asked for {times} times (`-i`, `--image -`, `--env-file -`)")]
+    #[error(
+        "standard input can be read once only, and it is asked for {times} times (`-i`, `--image -`, `--env-file -`)"
+    )]
     StdinTwice { times: usize },
 }
 
@@ -114,7 +120,11 @@ impl Variables {
             }
             let value = match value {
                 Some(value) => Zeroizing::new(value.to_vec()),
-                None => environ::take(name).ok_or_else(|| EnvError::UnsetInFile { path: shown(), line: number, name: lossy(name) })?,
+                None => environ::take(name).ok_or_else(|| EnvError::UnsetInFile {
+                    path: shown(),
+                    line: number,
+                    name: lossy(name),
+                })?,
             };
             self.set(name, value);
         }
@@ -157,7 +167,8 @@ pub fn check(passed: &[OsString], files: &[PathBuf], others_of_stdin: usize) -> 
 }
 
 fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    let reader: Box<dyn io::Read> = if path.as_os_str() == "-" { Box::new(io::stdin().lock()) } else { Box::new(File::open(path)?) };
+    let reader: Box<dyn io::Read> =
+        if path.as_os_str() == "-" { Box::new(io::stdin().lock()) } else { Box::new(File::open(path)?) };
     // Room for everything at once: a vector that grows leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(size_hint(path)));
     let mut limited = reader.take(FILE_MAX + 1);

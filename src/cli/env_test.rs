@@ -62,5 +62,8 @@ fn ten_thousand_variables_of_a_mebibyte_are_fine() {
 fn a_nul_byte_is_an_error_that_names_the_variable() {
     let mut variables = Variables::default();
     variables.set(b"KEY", b"a\0b".to_vec().into());
-    assert_eq!(variables.into_secret().err().unwrap().to_string(), "the value of `KEY` holds a NUL byte, which no environment can");
+    assert_eq!(
+        variables.into_secret().err().unwrap().to_string(),
+        "the value of `KEY` holds a NUL byte, which no environment can"
+    );
 }

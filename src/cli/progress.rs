@@ -28,7 +28,8 @@ fn spinner() -> ProgressStyle {
 }
 
 fn bar() -> ProgressStyle {
-    ProgressStyle::with_template("{msg} [{bar:30}] {percent}% {eta} left").unwrap_or_else(|_| ProgressStyle::default_bar())
+    ProgressStyle::with_template("{msg} [{bar:30}] {percent}% {eta} left")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 impl Progress for Bar {

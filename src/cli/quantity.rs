@@ -49,7 +49,11 @@ impl FromStr for Bytes {
         if bytes >= (1u64 << 60) as f64 {
             return Err(QuantityError::Overflow);
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 2^60; a fraction of a byte is no byte")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and 2^60; a fraction of a byte is no byte"
+        )]
         Ok(Self(bytes as u64))
     }
 }
@@ -57,7 +61,7 @@ impl FromStr for Bytes {
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [(1u64 << 40, 'T'), (1 << 30, 'G'), (1 << 20, 'M'), (1 << 10, 'K')];
-        match units.into_iter().find(|(unit, _)| self.0 >= *unit && self.0 % unit == 0) {
+        match units.into_iter().find(|(unit, _)| self.0 >= *unit && self.0.is_multiple_of(*unit)) {
             Some((unit, letter)) => write!(f, "{}{letter}", self.0 / unit),
             None => write!(f, "{}", self.0),
         }
@@ -94,7 +98,15 @@ mod tests {
 
     #[test]
     fn sizes_are_read_as_docker_reads_them() {
-        let cases = [("512M", 512 << 20), ("4G", 4 << 30), ("4g", 4 << 30), ("64MiB", 64 << 20), ("1.5k", 1536), ("17", 17), ("2TB", 2 << 40)];
+        let cases = [
+            ("512M", 512 << 20),
+            ("4G", 4 << 30),
+            ("4g", 4 << 30),
+            ("64MiB", 64 << 20),
+            ("1.5k", 1536),
+            ("17", 17),
+            ("2TB", 2 << 40),
+        ];
         for (text, bytes) in cases {
             assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");
         }

@@ -84,6 +84,9 @@ mod tests {
     fn causes_and_the_way_out_follow_the_error() {
         let error = LaunchError::Host { what: "make a socket pair", source: io::Error::other("no descriptors") };
         let text = render(&Failure { hint: Some("raise `ulimit -n`".into()), ..error.into() });
-        assert_eq!(text, "bottle-vmm: cannot make a socket pair\n  caused by: no descriptors\nhint: raise `ulimit -n`\n");
+        assert_eq!(
+            text,
+            "bottle-vmm: cannot make a socket pair\n  caused by: no descriptors\nhint: raise `ulimit -n`\n"
+        );
     }
 }

@@ -36,9 +36,17 @@ enum RunError {
     #[error("host name `{name}` is not 1 to 63 letters, digits, `-` and `.`")]
     Hostname { name: String },
     #[error("cannot open {path}")]
-    Open { path: PathBuf, #[source] source: std::io::Error },
+    Open {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("cannot write the timings to {path}")]
-    Timings { path: PathBuf, #[source] source: std::io::Error },
+    Timings {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 impl RunError {

@@ -22,7 +22,9 @@ pub enum KvmUnusable {
     Open(#[source] io::Error),
     #[error("{DEVICE} speaks KVM API version {0}, not {API_VERSION}")]
     ApiVersion(i32),
-    #[error("{DEVICE} is there, but the CPU has neither VMX nor SVM: this KVM is a software one that cannot run a Linux kernel")]
+    #[error(
+        "{DEVICE} is there, but the CPU has neither VMX nor SVM: this KVM is a software one that cannot run a Linux kernel"
+    )]
     NoVirtualisation,
 }
 
@@ -36,7 +38,9 @@ impl KvmUnusable {
                 "load the module (`modprobe kvm_intel` or `modprobe kvm_amd`) and switch virtualisation on in the firmware; in a \
                  virtual machine, its host must allow nested virtualisation; {anywhere}"
             ),
-            Self::NotPermitted => "join the group that owns it (`sudo usermod -aG kvm $USER`, then log in again)".to_owned(),
+            Self::NotPermitted => {
+                "join the group that owns it (`sudo usermod -aG kvm $USER`, then log in again)".to_owned()
+            }
             Self::Open(_) => format!("see what `ls -l {DEVICE}` says; {anywhere}"),
             Self::ApiVersion(_) => "use a kernel of this century".to_owned(),
             Self::NoVirtualisation => {
@@ -98,7 +102,9 @@ mod tests {
         assert!(matches!(open_at(Path::new("/dev/kvm-that-is-not-there"), true), Err(KvmUnusable::Missing)));
         // No KVM answers behind it: the version is the ioctl's error.
         assert!(matches!(open_at(Path::new("/dev/null"), true), Err(KvmUnusable::ApiVersion(version)) if version < 0));
-        for reason in [KvmUnusable::Missing, KvmUnusable::NotPermitted, KvmUnusable::NoVirtualisation, KvmUnusable::ApiVersion(1)] {
+        for reason in
+            [KvmUnusable::Missing, KvmUnusable::NotPermitted, KvmUnusable::NoVirtualisation, KvmUnusable::ApiVersion(1)]
+        {
             assert!(!reason.hint().is_empty());
         }
     }
@@ -106,7 +112,10 @@ mod tests {
     #[test]
     fn a_kvm_without_hardware_behind_it_is_refused_even_if_it_answers() {
         if Path::new(DEVICE).exists() {
-            assert!(matches!(open_at(Path::new(DEVICE), false), Err(KvmUnusable::NoVirtualisation | KvmUnusable::NotPermitted)));
+            assert!(matches!(
+                open_at(Path::new(DEVICE), false),
+                Err(KvmUnusable::NoVirtualisation | KvmUnusable::NotPermitted)
+            ));
         }
     }
 }

@@ -31,7 +31,8 @@ pub fn free_disk(directory: &Path) -> io::Result<u64> {
 /// (Documentation/admin-guide/mm/transhuge.rst).
 #[must_use]
 pub fn huge_pages_only_on_advice() -> bool {
-    std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").is_ok_and(|modes| modes.contains("[madvise]"))
+    std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled")
+        .is_ok_and(|modes| modes.contains("[madvise]"))
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use super::error::LaunchError;
 use super::timings::{Phase, Timings};
 use crate::control::{self, Receiver, Sender};
-use crate::monitor::spawn::Events;
 use crate::monitor::process::cpu_us as own_cpu_us;
+use crate::monitor::spawn::Events;
 use crate::monitor::{LauncherRequest, MonitorEvent, MonitorPhase, MonitorProcess};
 use bottle_protocol::{Hello, ToHost};
 use nix::sys::resource::UsageWho;
@@ -51,7 +51,11 @@ impl Guest {
     }
 
     /// Has the VM exits up to now noted in `timings`, if the monitor answers in time.
-    pub(super) async fn count_exits(&mut self, monitor: &MonitorProcess, timings: &mut Timings) -> Result<(), LaunchError> {
+    pub(super) async fn count_exits(
+        &mut self,
+        monitor: &MonitorProcess,
+        timings: &mut Timings,
+    ) -> Result<(), LaunchError> {
         monitor.ask(LauncherRequest::Statistics)?;
         self.statistics_due = true;
         let deadline = tokio::time::Instant::now() + ANSWER;
@@ -123,7 +127,12 @@ impl Guest {
     }
 
     /// Waits until the guest is set up and the command runs. `sent` environment variables are to be acknowledged.
-    pub(super) async fn started(&mut self, command: &str, sent: usize, timings: &mut Timings) -> Result<(), LaunchError> {
+    pub(super) async fn started(
+        &mut self,
+        command: &str,
+        sent: usize,
+        timings: &mut Timings,
+    ) -> Result<(), LaunchError> {
         loop {
             match self.next(timings).await? {
                 ToHost::Ready => {}
@@ -139,7 +148,9 @@ impl Guest {
                 ToHost::StartFailed { stage, errno, detail, .. } => {
                     return Err(LaunchError::Start { stage, errno_value: errno, detail, command: command.to_owned() });
                 }
-                other => return Err(LaunchError::Unexpected { message: name(&other), expected: "the command's start" }),
+                other => {
+                    return Err(LaunchError::Unexpected { message: name(&other), expected: "the command's start" });
+                }
             }
         }
     }

@@ -13,7 +13,11 @@ pub enum ClaimError {
     #[error("a bottle named `{name}` is running already")]
     Taken { name: String },
     #[error("cannot claim the name `{name}`")]
-    Socket { name: String, #[source] source: nix::Error },
+    Socket {
+        name: String,
+        #[source]
+        source: nix::Error,
+    },
 }
 
 impl ClaimError {
@@ -45,8 +49,7 @@ impl Claim {
             return Err(ClaimError::Invalid { name: name.escape_default().to_string() });
         }
         let failed = |source| ClaimError::Socket { name: name.to_owned(), source };
-        let socket =
-            socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).map_err(failed)?;
+        let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).map_err(failed)?;
         let path = format!("bottle-vmm/{}/{name}", nix::unistd::getuid());
         let address = UnixAddr::new_abstract(path.as_bytes()).map_err(failed)?;
         match bind(socket.as_raw_fd(), &address) {

@@ -23,7 +23,11 @@ pub enum LaunchError {
     #[error(transparent)]
     Spawn(#[from] SpawnError),
     #[error("cannot {what}")]
-    Host { what: &'static str, #[source] source: io::Error },
+    Host {
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
     #[error("{}", causes.join(": "))]
     Monitor { causes: Vec<String> },
     #[error("the monitor process was killed{}", tail(console))]
@@ -66,7 +70,9 @@ impl LaunchError {
             Self::Kvm(error) => Some(error.hint()),
             Self::Claim(error) => error.hint(),
             Self::TooLong(error) => error.hint(),
-            Self::Silent { .. } | Self::GuestEnded { .. } | Self::AgentGone { .. } | Self::MonitorGone { .. } => Some(look.to_owned()),
+            Self::Silent { .. } | Self::GuestEnded { .. } | Self::AgentGone { .. } | Self::MonitorGone { .. } => {
+                Some(look.to_owned())
+            }
             Self::Monitor { causes } if causes.iter().any(|cause| cause.contains("too small")) => {
                 Some("give the bottle more with `--mem`".to_owned())
             }
@@ -84,7 +90,10 @@ impl LaunchError {
 fn tail(console: &str) -> String {
     match console.trim_end() {
         "" => "; its console is empty".to_owned(),
-        lines => format!("; its console ends with\n{}", lines.lines().map(|line| format!("  | {line}")).collect::<Vec<_>>().join("\n")),
+        lines => format!(
+            "; its console ends with\n{}",
+            lines.lines().map(|line| format!("  | {line}")).collect::<Vec<_>>().join("\n")
+        ),
     }
 }
 

@@ -15,10 +15,12 @@ pub use error::{EXIT_OURS, LaunchError};
 use crate::host;
 use crate::monitor::process::cpu_us;
 use crate::monitor::{MonitorProcess, MonitorSpec};
-use bottle_protocol::{ArgumentLimits, CONTROL_PORT, DeviceName, Hostname, ProcessId, SecretEnv, Setup, Start, ToAgent};
 use boot::Guest;
-use nix::sys::resource::UsageWho;
+use bottle_protocol::{
+    ArgumentLimits, CONTROL_PORT, DeviceName, Hostname, ProcessId, SecretEnv, Setup, Start, ToAgent,
+};
 use claim::Claim;
+use nix::sys::resource::UsageWho;
 use session::{Outcome, Session};
 use std::ffi::CString;
 use std::fs::File;
@@ -70,7 +72,8 @@ pub fn launch(bottle: Bottle, timings: &mut Timings) -> Result<Outcome, LaunchEr
     ArgumentLimits::GUEST.check(&bottle.command.argv, &bottle.command.env)?;
     let _claim = Claim::new(&bottle.name)?;
     let kvm = host::kvm::open()?;
-    let (control, guest_end) = UnixStream::pair().map_err(|source| LaunchError::Host { what: "make a socket pair", source })?;
+    let (control, guest_end) =
+        UnixStream::pair().map_err(|source| LaunchError::Host { what: "make a socket pair", source })?;
     let monitor = MonitorProcess::start()?;
     build_machine(&monitor, &bottle, &kvm, &guest_end)?;
     drop((kvm, guest_end));
@@ -85,8 +88,14 @@ pub fn launch(bottle: Bottle, timings: &mut Timings) -> Result<Outcome, LaunchEr
     outcome
 }
 
-fn build_machine(monitor: &MonitorProcess, bottle: &Bottle, kvm: &File, guest_end: &UnixStream) -> Result<(), LaunchError> {
-    let entropy = File::open("/dev/urandom").map_err(|source| LaunchError::Host { what: "open /dev/urandom", source })?;
+fn build_machine(
+    monitor: &MonitorProcess,
+    bottle: &Bottle,
+    kvm: &File,
+    guest_end: &UnixStream,
+) -> Result<(), LaunchError> {
+    let entropy =
+        File::open("/dev/urandom").map_err(|source| LaunchError::Host { what: "open /dev/urandom", source })?;
     let mut descriptors: Vec<RawFd> = vec![kvm.as_raw_fd(), entropy.as_raw_fd(), bottle.kernel.as_raw_fd()];
     descriptors.extend(bottle.modules.as_ref().map(AsRawFd::as_raw_fd));
     descriptors.push(bottle.root.as_raw_fd());
@@ -114,7 +123,8 @@ async fn run(
     control: UnixStream,
     timings: &mut Timings,
 ) -> Result<Outcome, LaunchError> {
-    let mut signals = signals::Signals::watch().map_err(|source| LaunchError::Host { what: "watch for signals", source })?;
+    let mut signals =
+        signals::Signals::watch().map_err(|source| LaunchError::Host { what: "watch for signals", source })?;
     let mut guest = Guest::new(monitor, control, bottle.console)?;
     let hello = tokio::select! {
         hello = guest.hello(bottle.boot_limit, timings) => hello?,

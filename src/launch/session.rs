@@ -1,12 +1,12 @@
 //! While the command runs: streams, window sizes and signals in both directions, and its exit.
 
+use super::PROCESS;
 use super::boot::{Guest, name};
 use super::error::LaunchError;
 use super::signals::{Caught, Signals};
 use super::streams::{Output, Written, read_stdin};
 use super::terminal::{self, RawMode};
 use super::timings::{Phase, Timings};
-use super::PROCESS;
 use crate::monitor::MonitorProcess;
 use bottle_protocol::{ExitStatus, MAX_DATA, OutputStream, ReceiveWindow, SignalNumber, ToAgent, ToHost, Window};
 use std::io;

@@ -89,7 +89,11 @@ fn observer(control: &Arc<OwnedFd>) -> Observer {
 }
 
 fn tell_phase(control: &Arc<OwnedFd>, phase: MonitorPhase) {
-    let _ = wire::send_message(control.as_fd(), &MonitorEvent::Phase { phase, at_ns: now_ns(), cpu_us: cpu_us(UsageWho::RUSAGE_SELF) }, false);
+    let _ = wire::send_message(
+        control.as_fd(),
+        &MonitorEvent::Phase { phase, at_ns: now_ns(), cpu_us: cpu_us(UsageWho::RUSAGE_SELF) },
+        false,
+    );
 }
 
 /// CLOCK_MONOTONIC in nanoseconds: the same clock in launcher and monitor.
@@ -105,7 +109,10 @@ pub fn now_ns() -> u64 {
 #[must_use]
 pub fn cpu_us(who: UsageWho) -> u64 {
     getrusage(who).map_or(0, |usage| {
-        [usage.user_time(), usage.system_time()].iter().map(|time| u64::try_from(time.num_microseconds()).unwrap_or(0)).sum()
+        [usage.user_time(), usage.system_time()]
+            .iter()
+            .map(|time| u64::try_from(time.num_microseconds()).unwrap_or(0))
+            .sum()
     })
 }
 

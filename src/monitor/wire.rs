@@ -5,7 +5,8 @@
 
 use crate::vmm::stop::StopReason;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg, send, sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg, send, sendmsg,
+    socketpair,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -70,14 +71,24 @@ pub enum MonitorPhase {
 #[serde(rename_all = "kebab-case")]
 pub enum MonitorEvent {
     /// CLOCK_MONOTONIC in nanoseconds, and the CPU time of the monitor until then in microseconds.
-    Phase { phase: MonitorPhase, at_ns: u64, cpu_us: u64 },
+    Phase {
+        phase: MonitorPhase,
+        at_ns: u64,
+        cpu_us: u64,
+    },
     /// A line, or a piece of one, of the guest's console.
-    Console { line: String },
+    Console {
+        line: String,
+    },
     /// The answer to [`LauncherRequest::Statistics`]; nothing where the host's KVM does not count.
-    Statistics { exits: Option<u64> },
+    Statistics {
+        exits: Option<u64>,
+    },
     Stopped(StopReason),
     /// The monitor could not do its work; the causes, outermost first.
-    Failed { causes: Vec<String> },
+    Failed {
+        causes: Vec<String>,
+    },
 }
 
 /// What the launcher may ask while the machine runs.

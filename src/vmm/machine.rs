@@ -29,13 +29,21 @@ use vmm_sys_util::eventfd::EventFd;
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
     #[error("KVM cannot {what}")]
-    Kvm { what: &'static str, #[source] source: kvm_ioctls::Error },
+    Kvm {
+        what: &'static str,
+        #[source]
+        source: kvm_ioctls::Error,
+    },
     #[error("KVM runs at most {max} vCPUs here, {asked} were asked for")]
     TooManyVcpus { asked: u8, max: usize },
     #[error("a machine has room for {max} virtio devices, {asked} were asked for")]
     TooManyDevices { asked: usize, max: usize },
     #[error("cannot {what}")]
-    Host { what: &'static str, #[source] source: std::io::Error },
+    Host {
+        what: &'static str,
+        #[source]
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Memory(#[from] MemoryError),
     #[error(transparent)]
@@ -96,7 +104,7 @@ impl Machine {
 
         let entry = boot::load(
             &ram,
-            BootSpec {
+            &BootSpec {
                 kernel: &spec.kernel,
                 modules: spec.modules.as_ref(),
                 agent: spec.agent,

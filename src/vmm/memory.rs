@@ -22,13 +22,23 @@ const HUGE_PAGE: usize = 2 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
     #[error("cannot map {mib} MiB of guest memory")]
-    Map { mib: u64, #[source] source: nix::Error },
+    Map {
+        mib: u64,
+        #[source]
+        source: nix::Error,
+    },
     #[error("cannot set up the mapping of guest memory")]
     Region(#[source] MmapRegionError),
     #[error("guest memory of {mib} MiB does not fit the address space")]
     Layout { mib: u64 },
     #[error("KVM refused memory slot {slot} ({mib} MiB at {guest_address:#x})")]
-    Slot { slot: u32, guest_address: u64, mib: u64, #[source] source: kvm_ioctls::Error },
+    Slot {
+        slot: u32,
+        guest_address: u64,
+        mib: u64,
+        #[source]
+        source: kvm_ioctls::Error,
+    },
 }
 
 /// Maps `mib` MiB of zeroed guest RAM around the hole below 4 GiB. Nothing is populated: the host pays for what the guest touches.
@@ -71,7 +81,8 @@ fn map_region(bytes: usize, mib: u64, advise_huge_pages: bool) -> Result<MmapReg
         let _ = advise(MmapAdvise::MADV_HUGEPAGE);
     }
     // SAFETY: `start..start + bytes` is mapped with this protection, and stays so until the process ends: nothing unmaps it.
-    unsafe { MmapRegion::build_raw(start.as_ptr(), bytes, protection.bits(), flags.bits()) }.map_err(MemoryError::Region)
+    unsafe { MmapRegion::build_raw(start.as_ptr(), bytes, protection.bits(), flags.bits()) }
+        .map_err(MemoryError::Region)
 }
 
 /// Gives every region to KVM as a memory slot.
@@ -89,8 +100,12 @@ pub fn attach(vm: &VmFd, ram: &GuestRam) -> Result<(), MemoryError> {
             flags: 0,
         };
         // SAFETY: the range is mapped for the rest of the process's life (see `map_region`), and regions do not overlap.
-        unsafe { vm.set_user_memory_region(slot_spec) }
-            .map_err(|source| MemoryError::Slot { slot, guest_address, mib: region.len() >> 20, source })?;
+        unsafe { vm.set_user_memory_region(slot_spec) }.map_err(|source| MemoryError::Slot {
+            slot,
+            guest_address,
+            mib: region.len() >> 20,
+            source,
+        })?;
     }
     Ok(())
 }

@@ -7,9 +7,16 @@ use std::os::unix::fs::PermissionsExt as _;
 #[test]
 fn commands_that_do_not_exist_or_cannot_be_executed() {
     guest_test(|| {
-        Bottle::new().run(&["no-such-command"]).exits(127).prints("").complains(&["`no-such-command` is not in the image", "hint: "]);
+        Bottle::new()
+            .run(&["no-such-command"])
+            .exits(127)
+            .prints("")
+            .complains(&["`no-such-command` is not in the image", "hint: "]);
         Bottle::new().run(&["/no/such/file"]).exits(127).complains(&["`/no/such/file` is not in the image"]);
-        Bottle::new().run(&["/etc/passwd"]).exits(126).complains(&["`/etc/passwd` cannot be executed: Permission denied"]);
+        Bottle::new()
+            .run(&["/etc/passwd"])
+            .exits(126)
+            .complains(&["`/etc/passwd` cannot be executed: Permission denied"]);
         Bottle::new().run(&["/etc"]).exits(126).complains(&["`/etc` cannot be executed"]);
     });
 }
@@ -17,8 +24,16 @@ fn commands_that_do_not_exist_or_cannot_be_executed() {
 #[test]
 fn users_and_directories_that_are_not_there() {
     guest_test(|| {
-        Bottle::new().with(&["--user", "nobody-of-that-name"]).run(&["true"]).exits(125).complains(&["nobody-of-that-name", "hint: "]);
-        Bottle::new().with(&["--workdir", "/etc/passwd"]).run(&["true"]).exits(125).complains(&["/etc/passwd", "working directory"]);
+        Bottle::new()
+            .with(&["--user", "nobody-of-that-name"])
+            .run(&["true"])
+            .exits(125)
+            .complains(&["nobody-of-that-name", "hint: "]);
+        Bottle::new()
+            .with(&["--workdir", "/etc/passwd"])
+            .run(&["true"])
+            .exits(125)
+            .complains(&["/etc/passwd", "working directory"]);
     });
 }
 
@@ -41,7 +56,11 @@ fn kernels_that_are_none() {
         ] {
             Bottle::new().with(&["--kernel", &path]).run(&["true"]).exits(125).complains(&["bottle-vmm: ", part]);
         }
-        Bottle::new().with(&["--kernel", "no-such-kernel"]).run(&["true"]).exits(125).complains(&["no-such-kernel", "hint: "]);
+        Bottle::new()
+            .with(&["--kernel", "no-such-kernel"])
+            .run(&["true"])
+            .exits(125)
+            .complains(&["no-such-kernel", "hint: "]);
     });
 }
 
@@ -54,7 +73,11 @@ fn a_truncated_kernel_is_found_before_or_at_loading() {
         let path = dir.path().join("vmlinux");
         for length in [100, 4096, bytes.len() / 2] {
             fs::write(&path, &bytes[..length]).unwrap();
-            Bottle::new().with(&["--kernel", path.to_str().unwrap()]).run(&["true"]).exits(125).complains(&["bottle-vmm: "]);
+            Bottle::new()
+                .with(&["--kernel", path.to_str().unwrap()])
+                .run(&["true"])
+                .exits(125)
+                .complains(&["bottle-vmm: "]);
         }
     });
 }
@@ -63,19 +86,33 @@ fn a_truncated_kernel_is_found_before_or_at_loading() {
 fn too_little_memory_names_the_option() {
     guest_test(|| {
         Bottle::new().with(&["--mem", "8M"]).run(&["true"]).exits(125).complains(&["--mem 8M", "32 MiB"]);
-        Bottle::new().with(&["--mem", "32M", "--boot-timeout", "20"]).run(&["true"]).exits(125).complains(&["bottle-vmm: ", "hint: "]);
+        Bottle::new()
+            .with(&["--mem", "32M", "--boot-timeout", "20"])
+            .run(&["true"])
+            .exits(125)
+            .complains(&["bottle-vmm: ", "hint: "]);
     });
 }
 
 #[test]
 fn unknown_options_and_malformed_values_are_ours() {
     guest_test(|| {
-        for options in [vec!["--no-such-option"], vec!["--mem", "lots"], vec!["--cpus", "0"], vec!["--cpus", "65"], vec!["--timeout", "soon"]] {
+        for options in [
+            vec!["--no-such-option"],
+            vec!["--mem", "lots"],
+            vec!["--cpus", "0"],
+            vec!["--cpus", "65"],
+            vec!["--timeout", "soon"],
+        ] {
             Bottle::new().with(&options).run(&["true"]).exits(125).complains(&["error: "]);
         }
         Bottle::new().with(&["--hostname", "under_score"]).run(&["true"]).exits(125).complains(&["under_score"]);
         Bottle::new().with(&["--env-file", "/no/such/file"]).run(&["true"]).exits(125).complains(&["/no/such/file"]);
-        Bottle::new().with(&["-e", "NO_SUCH_VARIABLE"]).run(&["true"]).exits(125).complains(&["`NO_SUCH_VARIABLE`", "hint: "]);
+        Bottle::new()
+            .with(&["-e", "NO_SUCH_VARIABLE"])
+            .run(&["true"])
+            .exits(125)
+            .complains(&["`NO_SUCH_VARIABLE`", "hint: "]);
     });
 }
 
@@ -84,7 +121,10 @@ fn no_kvm_and_no_permission_are_told_apart() {
     guest_test(|| {
         fs::set_permissions("/dev/kvm", fs::Permissions::from_mode(0o600)).unwrap();
         let as_nobody = |arguments: &str| {
-            let script = format!("cp {} /tmp/program && chmod 755 /tmp/program; HOME=/tmp setpriv --reuid 65534 --clear-groups /tmp/program {arguments}", crate::setup::PROGRAM);
+            let script = format!(
+                "cp {} /tmp/program && chmod 755 /tmp/program; HOME=/tmp setpriv --reuid 65534 --clear-groups /tmp/program {arguments}",
+                crate::setup::PROGRAM
+            );
             crate::bottle::Finished::of(std::process::Command::new("sh").args(["-c", &script]).output().unwrap())
         };
         as_nobody("doctor").exits(1);
@@ -101,7 +141,8 @@ fn arguments_over_the_guests_limit_are_refused_before_it_boots() {
     guest_test(|| {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), format!("LARGE={}\n", "x".repeat(200_000))).unwrap();
-        let finished = Bottle::new().with(&["--boot-timeout", "1ms", "--env-file", file.path().to_str().unwrap()]).run(&["true"]);
+        let finished =
+            Bottle::new().with(&["--boot-timeout", "1ms", "--env-file", file.path().to_str().unwrap()]).run(&["true"]);
         finished.exits(125).complains(&["`LARGE`", "hint: "]);
     });
 }

@@ -86,7 +86,11 @@ pub struct Finished {
 
 impl Finished {
     pub fn of(output: Output) -> Self {
-        Self { code: output.status.code(), stdout: output.stdout, stderr: String::from_utf8_lossy(&output.stderr).into_owned() }
+        Self {
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
     }
 
     pub fn text(&self) -> String {

@@ -6,7 +6,11 @@ use crate::setup::{agent_archive, kernels};
 #[test]
 fn a_command_runs_and_its_exit_code_is_ours() {
     guest_test(|| {
-        Bottle::new().run(&["sh", "-c", "echo out; echo err >&2; exit 7"]).exits(7).prints("out\n").complains(&["err\n"]);
+        Bottle::new()
+            .run(&["sh", "-c", "echo out; echo err >&2; exit 7"])
+            .exits(7)
+            .prints("out\n")
+            .complains(&["err\n"]);
     });
 }
 
@@ -39,7 +43,11 @@ fn the_image_says_what_runs_by_default() {
             .run(&["-c", "id -u; pwd; echo $HOME; stat -c %U .; echo $GREETING"])
             .exits(0)
             .prints("0\n/made/here\n/root\nroot\nhello world\n");
-        Bottle::new().with(&["--image", archive, "--user", "1234:5678"]).run(&["id"]).exits(0).prints("uid=1234 gid=5678 groups=5678\n");
+        Bottle::new()
+            .with(&["--image", archive, "--user", "1234:5678"])
+            .run(&["id"])
+            .exits(0)
+            .prints("uid=1234 gid=5678 groups=5678\n");
     });
 }
 
@@ -65,10 +73,16 @@ fn ten_thousand_variables_of_a_mebibyte_arrive() {
         assert!(text.len() > 1 << 20);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &text).unwrap();
-        let finished = Bottle::new()
-            .with(&["--env-file", file.path().to_str().unwrap()])
-            .run(&["sh", "-c", "env | grep -c ^VARIABLE_; env | grep ^VARIABLE_ | sort | md5sum"]);
-        let sum = std::process::Command::new("sh").arg("-c").arg(format!("md5sum < {}", file.path().display())).output().unwrap();
+        let finished = Bottle::new().with(&["--env-file", file.path().to_str().unwrap()]).run(&[
+            "sh",
+            "-c",
+            "env | grep -c ^VARIABLE_; env | grep ^VARIABLE_ | sort | md5sum",
+        ]);
+        let sum = std::process::Command::new("sh")
+            .arg("-c")
+            .arg(format!("md5sum < {}", file.path().display()))
+            .output()
+            .unwrap();
         finished.exits(0).prints(&format!("10000\n{}", String::from_utf8_lossy(&sum.stdout)));
     });
 }
@@ -81,7 +95,11 @@ fn the_guest_is_a_whole_system() {
                       grep -c . /proc/cmdline";
         let expected = "box\ninit\ndevices\n1\nx\nloopback\n1\n";
         for kernel in kernels().both() {
-            Bottle::new().with(&["--kernel", kernel, "--hostname", "box"]).run(&["sh", "-c", script]).exits(0).prints(expected);
+            Bottle::new()
+                .with(&["--kernel", kernel, "--hostname", "box"])
+                .run(&["sh", "-c", script])
+                .exits(0)
+                .prints(expected);
         }
     });
 }

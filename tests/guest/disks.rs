@@ -32,7 +32,11 @@ fn a_disk_that_fills_up_is_the_commands_error_and_not_the_end() {
 fn nothing_of_a_scratch_disk_is_ever_to_be_seen() {
     guest_test(|| {
         let dir = tempfile::tempdir().unwrap();
-        let child = Bottle::new().env("TMPDIR", dir.path()).with(&["--disk", "1G"]).spawn(&["sh", "-c", "echo x >/file; sleep 3"]);
+        let child = Bottle::new().env("TMPDIR", dir.path()).with(&["--disk", "1G"]).spawn(&[
+            "sh",
+            "-c",
+            "echo x >/file; sleep 3",
+        ]);
         std::thread::sleep(std::time::Duration::from_secs(4));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         assert!(child.wait_with_output().unwrap().status.success());

@@ -6,7 +6,8 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-const SCRIPT: &str = "cat /home/node/file; stat -c '%U %G %a' /home/node/file /tmp /usr/bin/passwd; readlink /bin; id -u";
+const SCRIPT: &str =
+    "cat /home/node/file; stat -c '%U %G %a' /home/node/file /tmp /usr/bin/passwd; readlink /bin; id -u";
 const EXPECTED: &str = "from-the-image\nnode node 644\nroot root 1777\nroot root 4755\nusr/bin\n1000\n";
 
 fn check(finished: Finished) {
@@ -32,7 +33,10 @@ fn an_oci_layout_and_an_oci_archive_by_skopeo() {
         install("skopeo");
         let source = format!("docker-archive:{}", archive.display());
         run("skopeo", &["copy", "--quiet", "--insecure-policy", &source, &format!("oci:{}:latest", layout.display())]);
-        run("skopeo", &["copy", "--quiet", "--insecure-policy", &source, &format!("oci-archive:{}", oci_archive.display())]);
+        run(
+            "skopeo",
+            &["copy", "--quiet", "--insecure-policy", &source, &format!("oci-archive:{}", oci_archive.display())],
+        );
     }
     guest_test(|| {
         for image in [&layout, &oci_archive] {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 /// (pid, command line) of every process of ours.
 fn ours() -> Vec<(i32, String)> {
-    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let processes =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
     processes
         .filter_map(|pid| Some((pid, fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?)))
         .filter(|(_, cmdline)| cmdline.contains("bottle-vmm\0run") || cmdline.contains("bottle-vmm-monitor"))
@@ -41,7 +42,9 @@ fn a_killed_monitor_is_an_error_of_ours() {
     guest_test(|| {
         let child = running();
         kill(Pid::from_raw(monitor().unwrap()), Signal::SIGKILL).unwrap();
-        Finished::of(child.wait_with_output().unwrap()).exits(125).complains(&["the monitor process was killed", "hint: "]);
+        Finished::of(child.wait_with_output().unwrap())
+            .exits(125)
+            .complains(&["the monitor process was killed", "hint: "]);
         wait_for("everything is gone", || ours().is_empty());
     });
 }
@@ -74,7 +77,11 @@ fn a_name_is_taken_while_its_bottle_runs() {
         let mut name = [0; 5];
         std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut name).unwrap();
         assert_eq!(&name, b"mine\n");
-        Bottle::new().with(&["--name", "mine"]).run(&["true"]).exits(125).complains(&["`mine` is running already", "hint: "]);
+        Bottle::new()
+            .with(&["--name", "mine"])
+            .run(&["true"])
+            .exits(125)
+            .complains(&["`mine` is running already", "hint: "]);
         child.kill().unwrap();
         child.wait().unwrap();
     });
@@ -83,18 +90,23 @@ fn a_name_is_taken_while_its_bottle_runs() {
 #[test]
 fn a_guest_that_dies_is_reported_with_its_last_words() {
     guest_test(|| {
-        Bottle::new()
-            .with(&["--kernel-args", "rdinit=/nothing init=/nothing"])
-            .run(&["true"])
-            .exits(125)
-            .complains(&["the guest ended (reset)", "its console ends with", "Kernel panic", "hint: "]);
+        Bottle::new().with(&["--kernel-args", "rdinit=/nothing init=/nothing"]).run(&["true"]).exits(125).complains(&[
+            "the guest ended (reset)",
+            "its console ends with",
+            "Kernel panic",
+            "hint: ",
+        ]);
     });
 }
 
 #[test]
 fn a_guest_that_never_answers_runs_into_its_limit() {
     guest_test(|| {
-        Bottle::new().with(&["--boot-timeout", "50ms"]).run(&["true"]).exits(125).complains(&["did not come up within", "console"]);
+        Bottle::new()
+            .with(&["--boot-timeout", "50ms"])
+            .run(&["true"])
+            .exits(125)
+            .complains(&["did not come up within", "console"]);
         wait_for("the guest that was given up is gone", || ours().is_empty());
     });
 }
@@ -112,7 +124,13 @@ fn a_guest_that_resets_itself_ends_its_bottle() {
 fn twenty_bottles_at_once() {
     large_guest_test(|| {
         let children: Vec<_> = (0..20)
-            .map(|n| Bottle::new().with(&["--mem", "128M", "--boot-timeout", "300"]).spawn(&["sh", "-c", &format!("echo {n}; exit {n}")]))
+            .map(|n| {
+                Bottle::new().with(&["--mem", "128M", "--boot-timeout", "300"]).spawn(&[
+                    "sh",
+                    "-c",
+                    &format!("echo {n}; exit {n}"),
+                ])
+            })
             .collect();
         for (n, child) in (0..).zip(children) {
             Finished::of(child.wait_with_output().unwrap()).exits(n).prints(&format!("{n}\n")).quietly();
@@ -124,7 +142,10 @@ fn twenty_bottles_at_once() {
 #[test]
 fn two_hundred_bottles_in_a_row_leak_nothing() {
     large_guest_test(|| {
-        let boot = |n: i32| drop(Bottle::new().with(&["--mem", "128M"]).run(&["sh", "-c", &format!("exit {}", n % 100)]).exits(n % 100).quietly());
+        let boot = |n: i32| {
+            let bottle = Bottle::new().with(&["--mem", "128M"]);
+            bottle.run(&["sh", "-c", &format!("exit {}", n % 100)]).exits(n % 100).quietly();
+        };
         (0..5).for_each(boot);
         let before = Leftovers::now();
         (0..200).for_each(boot);

@@ -2,6 +2,8 @@
 //!
 //! A test reads like three lines: [`bottle::Bottle`] says what to run, its result says what came out.
 
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on says where")]
+
 mod bottle;
 mod setup;
 mod terminal;

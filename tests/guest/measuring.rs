@@ -13,7 +13,8 @@ fn every_phase_is_marked_in_order() {
     guest_test(|| {
         let file = tempfile::NamedTempFile::new().unwrap();
         Bottle::new().with(&["--timings", file.path().to_str().unwrap()]).run(&["true"]).exits(0).quietly();
-        let timings: bottle_vmm::launch::timings::Timings = serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap();
+        let timings: bottle_vmm::launch::timings::Timings =
+            serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap();
         let times: Vec<_> = bottle_vmm::launch::timings::Phase::ALL.iter().map(|phase| timings.at(*phase)).collect();
         assert!(times.iter().all(Option::is_some), "{timings:?}");
         assert!(times.is_sorted(), "{timings:?}");
@@ -27,7 +28,8 @@ fn a_benchmark_compares_and_fails_a_pipeline() {
     guest_test(|| {
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().to_str().unwrap();
-        let result: serde_json::Value = serde_json::from_slice(&bench(&["--json", "--save", path]).exits(0).stdout).unwrap();
+        let result: serde_json::Value =
+            serde_json::from_slice(&bench(&["--json", "--save", path]).exits(0).stdout).unwrap();
         assert_eq!(result["boots"], 2);
         assert!(result["wall_ms"]["p50"].as_f64().unwrap() > 0.0);
         assert!(bench(&["--baseline", path, "--fail-above", "100"]).exits(0).text().contains("against"));

@@ -77,7 +77,7 @@ fn the_value_is_in_no_argv_environ_file_log_console_or_core_dump() {
             assert_eq!(search_processes(canary.as_bytes()), Vec::<String>::new());
             // As root a core of the monitor can be forced out of it with a debugger: guest memory is not in it, nor anything else.
             for process in [monitor_of(child.id()), child.id()] {
-                let core = core_of(process, directory.path());
+                let core = core_of(process);
                 assert!(!contains(&core, canary.as_bytes()), "a core dump of {process} has it");
             }
             child.stdin.take().unwrap().write_all(b"go\n").unwrap();
@@ -93,7 +93,7 @@ fn the_value_is_in_no_argv_environ_file_log_console_or_core_dump() {
 }
 
 /// What gcore would write: every mapping that is part of a core dump (proc(5), VmFlags: no `dd`), read through /proc/PID/mem.
-fn core_of(process: u32, _directory: &Path) -> Vec<u8> {
+fn core_of(process: u32) -> Vec<u8> {
     use std::os::unix::fs::FileExt as _;
     let smaps = fs::read_to_string(format!("/proc/{process}/smaps")).unwrap();
     let memory = fs::File::open(format!("/proc/{process}/mem")).unwrap();
@@ -101,10 +101,10 @@ fn core_of(process: u32, _directory: &Path) -> Vec<u8> {
     let mut range = None;
     for line in smaps.lines() {
         let first = line.split_whitespace().next().unwrap_or("");
-        if let Some((start, end)) = first.split_once('-') {
-            if let (Ok(start), Ok(end)) = (u64::from_str_radix(start, 16), u64::from_str_radix(end, 16)) {
-                range = Some((start, end));
-            }
+        let ends =
+            first.split_once('-').map(|(start, end)| (u64::from_str_radix(start, 16), u64::from_str_radix(end, 16)));
+        if let Some((Ok(start), Ok(end))) = ends {
+            range = Some((start, end));
         }
         if let (Some(flags), Some((start, end))) = (line.strip_prefix("VmFlags:"), range) {
             let flags: Vec<_> = flags.split_whitespace().collect();
@@ -126,14 +126,22 @@ fn a_value_on_the_command_line_is_refused_and_not_repeated() {
         let canary = canary();
         let finished = Bottle::new().with(&["-e", &format!("KEY={canary}")]).run(&["true"]).exits(125);
         assert!(!finished.stderr.contains(&canary), "{}", finished.stderr);
-        finished.complains(&["`-e KEY=…`", "every user of this machine", "`-e KEY`", "--env-file PATH", "--env-file -"]);
+        finished.complains(&[
+            "`-e KEY=…`",
+            "every user of this machine",
+            "`-e KEY`",
+            "--env-file PATH",
+            "--env-file -",
+        ]);
     });
 }
 
 #[test]
 fn a_file_of_variables_may_come_on_standard_input() {
     guest_test(|| {
-        let finished = Bottle::new().with(&["--env-file", "-"]).run_with_input(b"KEY=from stdin\n".to_vec(), &["sh", "-c", "echo $KEY"]);
+        let finished = Bottle::new()
+            .with(&["--env-file", "-"])
+            .run_with_input(b"KEY=from stdin\n".to_vec(), &["sh", "-c", "echo $KEY"]);
         finished.exits(0).prints("from stdin\n").quietly();
         Bottle::new().with(&["-i", "--env-file", "-"]).run(&["true"]).exits(125).complains(&["read once only"]);
     });

@@ -17,7 +17,11 @@ fn every_byte_value_survives_in_both_directions_on_both_kernels() {
     guest_test(|| {
         let bytes: Vec<u8> = (0..3_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         for kernel in kernels().both() {
-            let finished = Bottle::new().with(&["-i", "--kernel", kernel]).run_with_input(bytes.clone(), &["cat"]).exits(0).quietly();
+            let finished = Bottle::new()
+                .with(&["-i", "--kernel", kernel])
+                .run_with_input(bytes.clone(), &["cat"])
+                .exits(0)
+                .quietly();
             assert!(finished.stdout == bytes, "{} bytes came back changed", finished.stdout.len());
         }
     });
@@ -27,7 +31,11 @@ fn every_byte_value_survives_in_both_directions_on_both_kernels() {
 fn a_command_that_does_not_read_its_input_ends_all_the_same() {
     guest_test(|| {
         Bottle::new().with(&["-i"]).run_with_input(vec![b'x'; 4 << 20], &["true"]).exits(0).quietly();
-        Bottle::new().with(&["-i"]).run_with_input(vec![b'x'; 4 << 20], &["sh", "-c", "exec <&-; echo done"]).exits(0).prints("done\n");
+        Bottle::new()
+            .with(&["-i"])
+            .run_with_input(vec![b'x'; 4 << 20], &["sh", "-c", "exec <&-; echo done"])
+            .exits(0)
+            .prints("done\n");
     });
 }
 
@@ -59,7 +67,8 @@ fn a_gibibyte_passes_through_with_bounded_memory_on_both_sides() {
 #[test]
 fn output_left_in_the_pipes_at_the_exit_is_not_lost() {
     guest_test(|| {
-        let finished = Bottle::new().run(&["sh", "-c", "head -c 2000000 /dev/zero; head -c 1000 /dev/zero >&2; exit 3"]).exits(3);
+        let finished =
+            Bottle::new().run(&["sh", "-c", "head -c 2000000 /dev/zero; head -c 1000 /dev/zero >&2; exit 3"]).exits(3);
         assert_eq!((finished.stdout.len(), finished.stderr.len()), (2_000_000, 1000));
     });
 }

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-nix::ioctl_write_ptr_bad!(set_window_size, nix::libc::TIOCSWINSZ, Winsize);
+nix::ioctl_write_ptr_bad!(set_window_size, libc::TIOCSWINSZ, Winsize);
 
 /// Long enough for a boot on a busy emulated host; a test that needs it has failed.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -102,10 +102,6 @@ impl Terminal {
         }
         let _ = self.child.kill();
         panic!("it did not end; there is: {:?}", self.seen);
-    }
-
-    pub fn id(&self) -> u32 {
-        self.child.id()
     }
 }
 

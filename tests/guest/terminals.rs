@@ -8,7 +8,8 @@ use crate::terminal::Terminal;
 fn a_shell_has_the_right_size_from_the_start_and_follows_resizes_on_both_kernels() {
     guest_test(|| {
         for kernel in kernels().both() {
-            let mut terminal = Terminal::open(30, 100, &["run", "-it", "--mem", "256M", "--kernel", kernel, "--", "sh"]);
+            let mut terminal =
+                Terminal::open(30, 100, &["run", "-it", "--mem", "256M", "--kernel", kernel, "--", "sh"]);
             terminal.shows("# ").types("stty size\n").shows("30 100");
             terminal.resize(11, 77).types("sleep 1; stty size\n").shows("11 77");
             terminal.types("exit 5\n");
@@ -26,7 +27,13 @@ fn keys_that_would_signal_here_signal_there() {
         terminal.types("\x03").shows("# ").types("echo code $?\n").shows("code 130");
         terminal.types("sleep 1000\n").shows("sleep 1000");
         std::thread::sleep(std::time::Duration::from_millis(500));
-        terminal.types("\x1a").shows("Stopped").shows("# ").types("kill %1; wait; echo still here\n").shows("\nstill here").shows("# ");
+        terminal
+            .types("\x1a")
+            .shows("Stopped")
+            .shows("# ")
+            .types("kill %1; wait; echo still here\n")
+            .shows("\nstill here")
+            .shows("# ");
         terminal.types("\x04");
         terminal.exits(0);
     });
@@ -36,7 +43,8 @@ fn keys_that_would_signal_here_signal_there() {
 fn a_program_in_raw_mode_gets_every_key_as_it_is() {
     guest_test(|| {
         // What an editor does: no echo, no line editing, escape sequences both ways.
-        let script = "stty raw -echo; printf '\\033[2Jraw\\r\\n'; dd bs=1 count=6 2>/dev/null | od -An -tx1; stty sane; exit 3";
+        let script =
+            "stty raw -echo; printf '\\033[2Jraw\\r\\n'; dd bs=1 count=6 2>/dev/null | od -An -tx1; stty sane; exit 3";
         let mut terminal = Terminal::open(24, 80, &["run", "-it", "--mem", "256M", "--", "sh", "-c", script]);
         terminal.shows("\x1b[2Jraw").types("\x03\x1b[A\x1a\r").shows("03 1b 5b 41 1a 0d");
         terminal.exits(3);

@@ -56,9 +56,15 @@ mod tests {
 
     #[test]
     fn devices_are_announced_in_order_and_extra_words_come_last() {
-        let windows = [MmioWindow { base: 0xd000_0000, length: 0x1000, gsi: 5 }, MmioWindow { base: 0xd000_1000, length: 0x1000, gsi: 6 }];
+        let windows = [
+            MmioWindow { base: 0xd000_0000, length: 0x1000, gsi: 5 },
+            MmioWindow { base: 0xd000_1000, length: 0x1000, gsi: 6 },
+        ];
         let line = kernel_command_line(&windows, false, "loglevel=7");
-        assert!(line.ends_with("virtio_mmio.device=4K@0xd0000000:5 virtio_mmio.device=4K@0xd0001000:6 loglevel=7"), "{line}");
+        assert!(
+            line.ends_with("virtio_mmio.device=4K@0xd0000000:5 virtio_mmio.device=4K@0xd0001000:6 loglevel=7"),
+            "{line}"
+        );
     }
 
     #[test]

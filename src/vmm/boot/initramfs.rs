@@ -41,7 +41,7 @@ pub(super) fn write(
     let modules = modules.map(Mapped::open).transpose().map_err(InitramfsError::Modules)?;
     let own_length = parts.length();
     let length = own_length + modules.as_ref().map_or(0, |modules| modules.len() as u64);
-    let low_end = ram.iter().next().map_or(0, |region| region.len()).min(layout::HOLE_START);
+    let low_end = ram.iter().next().map_or(0, GuestMemoryRegion::len).min(layout::HOLE_START);
     let start = low_end.checked_sub(length).map(|start| start & !(PAGE - 1)).filter(|start| *start >= kernel_end);
     let length32 = u32::try_from(length).ok();
     let (Some(start), Some(length32)) = (start, length32) else {

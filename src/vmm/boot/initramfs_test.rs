@@ -5,12 +5,16 @@ fn ram(mib: usize) -> GuestRam {
     GuestRam::from_ranges(&[(GuestAddress(0), mib << 20)]).unwrap()
 }
 
-/// A small newc reader: (name, mode, data) of every entry up to the first trailer, and the bytes behind it.
-fn unpack(mut bytes: &[u8]) -> (Vec<(String, u32, Vec<u8>)>, Vec<u8>) {
+/// Name, mode, data.
+type Entry = (String, u32, Vec<u8>);
+
+/// A small newc reader: every entry up to the first trailer, and the bytes behind it.
+fn unpack(mut bytes: &[u8]) -> (Vec<Entry>, Vec<u8>) {
     let mut entries = Vec::new();
     loop {
         assert_eq!(&bytes[..6], b"070701");
-        let field = |n: usize| u32::from_str_radix(std::str::from_utf8(&bytes[6 + 8 * n..14 + 8 * n]).unwrap(), 16).unwrap();
+        let field =
+            |n: usize| u32::from_str_radix(std::str::from_utf8(&bytes[6 + 8 * n..14 + 8 * n]).unwrap(), 16).unwrap();
         let (mode, size, name_length) = (field(1), field(6) as usize, field(11) as usize);
         let name = String::from_utf8(bytes[110..110 + name_length - 1].to_vec()).unwrap();
         let data_start = (110 + name_length).next_multiple_of(4);

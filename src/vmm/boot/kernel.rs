@@ -3,9 +3,9 @@
 use super::super::memory::GuestRam;
 use super::super::x86_64::layout;
 use super::Entry;
+use crate::sys::mapped::Mapped;
 use linux_loader::loader::elf::{Elf, PvhBootCapability};
 use linux_loader::loader::{Error as LoaderError, KernelLoader};
-use crate::sys::mapped::Mapped;
 use std::fs::File;
 use std::io::{self, Cursor};
 
@@ -36,7 +36,9 @@ pub fn load(ram: &GuestRam, kernel: &File) -> Result<LoadedKernel, KernelLoadErr
     let kernel = Mapped::open(kernel).map_err(KernelLoadError::Read)?;
     let loaded = Elf::load(ram, None, &mut Cursor::new(&*kernel), None).map_err(KernelLoadError::Load)?;
     let entry = match loaded.pvh_boot_cap {
-        _ if (layout::HIGH_RAM..loaded.kernel_end).contains(&loaded.kernel_load.0) => Entry::Linux64(loaded.kernel_load),
+        _ if (layout::HIGH_RAM..loaded.kernel_end).contains(&loaded.kernel_load.0) => {
+            Entry::Linux64(loaded.kernel_load)
+        }
         PvhBootCapability::PvhEntryPresent(address) => Entry::Pvh(address),
         PvhBootCapability::PvhEntryNotPresent | PvhBootCapability::PvhEntryIgnored => {
             return Err(KernelLoadError::NoEntry { entry: loaded.kernel_load.0 });

@@ -1,6 +1,6 @@
 use super::*;
-use vm_memory::GuestAddress;
 use std::io::Write as _;
+use vm_memory::GuestAddress;
 
 /// A minimal ELF: one segment of one page at 2 MiB, and a PVH note if asked for.
 fn elf(entry: u64, pvh: Option<u32>) -> File {
@@ -15,13 +15,21 @@ fn elf(entry: u64, pvh: Option<u32>) -> File {
     header[56] = 1 + u8::from(pvh.is_some());
     let segment = |kind: u32, offset: u64, address: u64, size: u64| {
         let words = [offset, address, address, size, size, 0x1000];
-        [kind.to_le_bytes(), 5u32.to_le_bytes()].concat().into_iter().chain(words.iter().flat_map(|w| w.to_le_bytes())).collect::<Vec<u8>>()
+        [kind.to_le_bytes(), 5u32.to_le_bytes()]
+            .concat()
+            .into_iter()
+            .chain(words.iter().flat_map(|w| w.to_le_bytes()))
+            .collect::<Vec<u8>>()
     };
     let mut bytes = header;
     bytes.extend(segment(1, 0x1000, 0x20_0000, 0x1000));
     let note: Vec<u8> = pvh.map_or(Vec::new(), |address| {
         // Name size, descriptor size, type 18 (XEN_ELFNOTE_PHYS32_ENTRY), "Xen", the address.
-        [4u32.to_le_bytes(), 8u32.to_le_bytes(), 18u32.to_le_bytes(), *b"Xen\0"].concat().into_iter().chain(u64::from(address).to_le_bytes()).collect()
+        [4u32.to_le_bytes(), 8u32.to_le_bytes(), 18u32.to_le_bytes(), *b"Xen\0"]
+            .concat()
+            .into_iter()
+            .chain(u64::from(address).to_le_bytes())
+            .collect()
     });
     if pvh.is_some() {
         bytes.extend(segment(4, 0x2000, 0, note.len() as u64));

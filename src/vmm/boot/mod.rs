@@ -50,7 +50,7 @@ pub struct BootSpec<'a> {
 ///
 /// # Errors
 /// When the kernel cannot be loaded or guest memory is too small for the parts.
-pub fn load(ram: &GuestRam, spec: BootSpec<'_>) -> Result<Entry, BootError> {
+pub fn load(ram: &GuestRam, spec: &BootSpec<'_>) -> Result<Entry, BootError> {
     let kernel = kernel::load(ram, spec.kernel)?;
     let (initramfs, initramfs_length) = initramfs::write(ram, kernel.end, spec.agent, spec.modules)?;
     let cmdline = cmdline::nul_terminated(spec.cmdline)?;

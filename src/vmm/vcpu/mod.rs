@@ -83,5 +83,7 @@ fn step(vcpu: &mut VcpuFd, index: u8, context: &VcpuContext) -> bool {
 /// The suberror tells what KVM could not do (1: emulate an instruction); the instruction pointer tells where.
 fn internal_error(vcpu: &mut VcpuFd) -> String {
     let at = vcpu.get_regs().map_or(0, |regs| regs.rip);
-    format!("KVM internal error at guest address {at:#x}; on a host without VMX or SVM this is an instruction that its KVM cannot emulate")
+    format!(
+        "KVM internal error at guest address {at:#x}; on a host without VMX or SVM this is an instruction that its KVM cannot emulate"
+    )
 }

@@ -54,6 +54,7 @@ fn the_dsdt_has_a_node_for_each_window() {
 
 #[test]
 fn the_tables_fit_below_the_mp_table_with_every_pin_used() {
-    let windows: Vec<_> = (layout::FIRST_DEVICE_GSI..layout::GSI_COUNT).map(|gsi| window(0xd000_0000 + gsi * 0x1000, gsi)).collect();
+    let windows: Vec<_> =
+        (layout::FIRST_DEVICE_GSI..layout::GSI_COUNT).map(|gsi| window(0xd000_0000 + gsi * 0x1000, gsi)).collect();
     assert!(tables(254, &windows).len() as u64 <= layout::MP_TABLE - layout::ACPI);
 }

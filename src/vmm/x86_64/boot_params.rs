@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn the_memory_map_covers_all_ram_but_the_reserved_part_once() {
-        let ram = GuestRam::from_ranges(&[(GuestAddress(0), 64 << 20), (GuestAddress(layout::HOLE_END), 16 << 20)]).unwrap();
+        let ram =
+            GuestRam::from_ranges(&[(GuestAddress(0), 64 << 20), (GuestAddress(layout::HOLE_END), 16 << 20)]).unwrap();
         let map = memory_map(&ram);
         assert!(map.windows(2).all(|w| w[0].0 + w[0].1 <= w[1].0), "{map:x?}");
         let usable: u64 = map.iter().filter(|e| e.2 == E820_RAM).map(|e| e.1).sum();
@@ -131,7 +132,8 @@ mod tests {
     #[test]
     fn pvh_start_info_points_at_the_initramfs_and_the_command_line() {
         let ram = GuestRam::from_ranges(&[(GuestAddress(0), 4 << 20)]).unwrap();
-        write_pvh(&ram, BootData { cmdline_length: 4, initramfs: GuestAddress(0x30_0000), initramfs_length: 99 }).unwrap();
+        write_pvh(&ram, BootData { cmdline_length: 4, initramfs: GuestAddress(0x30_0000), initramfs_length: 99 })
+            .unwrap();
         let info: hvm_start_info = ram.read_obj(GuestAddress(layout::PVH_INFO)).unwrap();
         let module: hvm_modlist_entry = ram.read_obj(GuestAddress(info.modlist_paddr)).unwrap();
         assert_eq!((info.magic, info.cmdline_paddr, info.rsdp_paddr), (0x336e_c578, layout::CMDLINE, layout::ACPI));

@@ -80,7 +80,17 @@ mod tests {
     #[test]
     fn what_the_monitor_writes_below_1_mib_does_not_overlap() {
         let page = 0x1000;
-        let areas = [(GDT, 0x20), (PVH_INFO, page), (ZERO_PAGE, page), (PML4, page), (PDPT, page), (PD, page), (CMDLINE, 0x1_0000), (ACPI, 0x1_0000), (MP_TABLE, 0x1_0000)];
+        let areas = [
+            (GDT, 0x20),
+            (PVH_INFO, page),
+            (ZERO_PAGE, page),
+            (PML4, page),
+            (PDPT, page),
+            (PD, page),
+            (CMDLINE, 0x1_0000),
+            (ACPI, 0x1_0000),
+            (MP_TABLE, 0x1_0000),
+        ];
         assert!(areas.windows(2).all(|w| w[0].0 + w[0].1 <= w[1].0), "{areas:x?}");
         assert!(BOOT_STACK > ZERO_PAGE + page && BOOT_STACK < PML4);
     }

@@ -109,7 +109,8 @@ mod tests {
             assert_eq!(sum(pointer), 0);
             assert_eq!(sum(config), 0);
             assert_eq!(usize::from(u16::from_le_bytes([config[4], config[5]])), config.len());
-            let processors = config.iter().skip(HEADER_LENGTH).step_by(20).take(vcpus.into()).filter(|kind| **kind == 0);
+            let processors =
+                config.iter().skip(HEADER_LENGTH).step_by(20).take(vcpus.into()).filter(|kind| **kind == 0);
             assert_eq!(processors.count(), usize::from(vcpus));
             assert!(bytes.len() as u64 <= layout::MP_TABLE_END - layout::MP_TABLE);
         }

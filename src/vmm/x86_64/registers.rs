@@ -11,7 +11,11 @@ use kvm_ioctls::VcpuFd;
 #[derive(Debug, thiserror::Error)]
 pub enum RegistersError {
     #[error("KVM did not give or take the {what} of a vCPU")]
-    Kvm { what: &'static str, #[source] source: kvm_ioctls::Error },
+    Kvm {
+        what: &'static str,
+        #[source]
+        source: kvm_ioctls::Error,
+    },
     #[error("KVM did not take model-specific register {index:#x}")]
     Msr { index: u32 },
 }

@@ -56,7 +56,11 @@ fn death_by_a_signal_is_told_also_a_real_time_one() {
 #[test]
 fn a_signal_reaches_the_command_and_not_its_children() {
     let mut host = Host::new();
-    host.start(command(&["sh", "-c", "trap 'kill -0 $! && echo child lives; kill $!; exit 3' TERM; sleep 1000 & echo ready; wait"]));
+    host.start(command(&[
+        "sh",
+        "-c",
+        "trap 'kill -0 $! && echo child lives; kill $!; exit 3' TERM; sleep 1000 & echo ready; wait",
+    ]));
     let ToHost::Stdout { .. } = host.receive() else { panic!("no output") };
     host.send(&ToAgent::Signal { process: FIRST, signal: SignalNumber::new(15).unwrap() });
     let outcome = host.finish(FIRST);

@@ -159,7 +159,8 @@ impl Disk {
 
     /// Moves all data buffers to or from the file, one after another from the request's sector on.
     fn transfer(&self, ram: &GuestRam, request: &Request, to_guest: bool) -> Result<u32, Refusal> {
-        let (data, other) = if to_guest { (&request.input, &request.output) } else { (&request.output, &request.input) };
+        let (data, other) =
+            if to_guest { (&request.input, &request.output) } else { (&request.output, &request.input) };
         // Data in the wrong direction is a mistake to report, not to pass over.
         if other.iter().any(|buffer| buffer.length > 0) {
             return Err(Refusal::Io);
@@ -174,7 +175,11 @@ impl Disk {
         for buffer in data {
             for slice in ram.get_slices(buffer.address, buffer.length) {
                 let slice: VolatileSlice<'_> = slice.map_err(|_| Refusal::Io)?;
-                let moved = if to_guest { read_at(&self.file, &slice, position) } else { write_at(&self.file, &slice, position) };
+                let moved = if to_guest {
+                    read_at(&self.file, &slice, position)
+                } else {
+                    write_at(&self.file, &slice, position)
+                };
                 moved.map_err(|_| Refusal::Io)?;
                 position += slice.len() as u64;
             }

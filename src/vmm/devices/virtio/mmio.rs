@@ -164,7 +164,8 @@ impl MmioTransport {
             registers.status |= status::FEATURES_OK;
         }
         // After a failure of either side only a reset leads on (§2.1.2, §3.1.1).
-        let startable = registers.status & (status::FEATURES_OK | status::NEEDS_RESET | status::FAILED) == status::FEATURES_OK;
+        let startable =
+            registers.status & (status::FEATURES_OK | status::NEEDS_RESET | status::FAILED) == status::FEATURES_OK;
         if added & status::DRIVER_OK != 0 && startable {
             self.activate(registers);
         }
@@ -233,8 +234,11 @@ impl Registers {
 
     /// Queues may be set up between FEATURES_OK and DRIVER_OK only (§3.1.1).
     fn write_queue(&mut self, offset: u64, value: u32) {
-        let configurable = self.status & (status::FEATURES_OK | status::DRIVER_OK | status::FAILED) == status::FEATURES_OK;
-        let Some(queue) = usize::try_from(self.queue_select).ok().and_then(|index| self.queues.get_mut(index)) else { return };
+        let configurable =
+            self.status & (status::FEATURES_OK | status::DRIVER_OK | status::FAILED) == status::FEATURES_OK;
+        let Some(queue) = usize::try_from(self.queue_select).ok().and_then(|index| self.queues.get_mut(index)) else {
+            return;
+        };
         if !configurable {
             return;
         }

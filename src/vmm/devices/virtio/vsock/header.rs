@@ -94,7 +94,8 @@ pub fn parse<'a>(ram: &'a GuestRam, chain: DescriptorChain<&GuestRam>, payload_m
         rest = slice.offset(part).ok().filter(|rest| !rest.is_empty());
     }
     let header = Header::parse(&bytes);
-    let payload = if header.len > payload_max { None } else { cut(rest.into_iter().chain(slices), header.len as usize) };
+    let payload =
+        if header.len > payload_max { None } else { cut(rest.into_iter().chain(slices), header.len as usize) };
     Some(GuestPacket { header, payload })
 }
 

@@ -80,7 +80,9 @@ impl Muxer {
     }
 
     fn connect(&mut self, ports: Ports, header: &Header) {
-        let Some(stream) = (self.connections.len() < CONNECTIONS_MAX).then(|| self.listening.remove(&ports.1)).flatten() else {
+        let Some(stream) =
+            (self.connections.len() < CONNECTIONS_MAX).then(|| self.listening.remove(&ports.1)).flatten()
+        else {
             return self.refuse(ports);
         };
         // The host port is unique among live connections, as each listens once: it serves as the event loop's token.
