@@ -47,6 +47,7 @@ fn requests(criterion: &mut Criterion) {
             });
         });
     }
+    group.throughput(Throughput::Elements(1));
     group.bench_function("flush", |bencher| {
         let mut driver = guest();
         let chain = request(&mut driver, FLUSH, 0);

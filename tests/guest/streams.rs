@@ -2,7 +2,8 @@
 
 use crate::bottle::{Bottle, guest_test, large_guest_test};
 use crate::setup::{PROGRAM, kernels};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 #[test]
 fn standard_input_reaches_the_command_only_if_asked_for() {
@@ -51,17 +52,38 @@ fn a_reader_that_goes_away_ends_the_command_as_in_a_pipeline() {
 #[test]
 fn a_gibibyte_passes_through_with_bounded_memory_on_both_sides() {
     large_guest_test(|| {
-        // The guest has 128 MiB and the launcher may have 64: neither can hold what passes through.
-        let script = format!(
-            "set -o pipefail; ulimit -d 65536; head -c 1G /dev/zero | {PROGRAM} run -i --mem 128M -- cat | md5sum; \
-             head -c 1G /dev/zero | md5sum"
-        );
-        let output = Command::new("bash").args(["-c", &script]).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        let sums: Vec<_> = text.lines().collect();
-        assert_eq!(sums.len(), 2, "{text}{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(sums[0], sums[1]);
+        let mut zeros = Command::new("head").args(["-c", "1G", "/dev/zero"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut command = Bottle::new().with(&["-i", "--mem", "128M"]).into_command(&["cat"]);
+        let mut launcher = command.stdin(zeros.stdout.take().unwrap()).stdout(Stdio::piped()).spawn().unwrap();
+        let sum = Command::new("md5sum").stdin(launcher.stdout.take().unwrap()).stdout(Stdio::piped()).spawn().unwrap();
+        let (mut launcher_peak, mut monitor_peak) = (0, 0);
+        while launcher.try_wait().unwrap().is_none() {
+            launcher_peak = peak_kib(launcher.id()).unwrap_or(launcher_peak);
+            monitor_peak = child_of(launcher.id()).and_then(peak_kib).unwrap_or(monitor_peak);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        zeros.wait().unwrap();
+        let sum = String::from_utf8(sum.wait_with_output().unwrap().stdout).unwrap();
+        // Of 2^30 zero bytes.
+        assert_eq!(sum, "cd573cfaace07e7949bc0c46028904ff  -\n");
+        assert!((1..32 * 1024).contains(&launcher_peak), "the launcher took {launcher_peak} KiB");
+        assert!((1..(128 + 16) * 1024).contains(&monitor_peak), "monitor and guest took {monitor_peak} KiB");
     });
+}
+
+/// The most memory a process ever had (`VmHWM`, proc(5)).
+fn peak_kib(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?.parse().ok()
+}
+
+fn child_of(process: u32) -> Option<u32> {
+    std::fs::read_to_string(format!("/proc/{process}/task/{process}/children"))
+        .ok()?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn keys_that_would_signal_here_signal_there() {
             .types("\x1a")
             .shows("Stopped")
             .shows("# ")
-            .types("kill %1; wait; echo still here\n")
+            .types("kill -9 %1; wait; echo still here\n")
             .shows("\nstill here")
             .shows("# ");
         terminal.types("\x04");

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent};
 use vmm_sys_util::eventfd::EventFd;
 
 const GUEST_PORT: u32 = 1025;
@@ -875,12 +876,9 @@ fn echo_through_the_event_loop_arrives_intact() {
 
 /// Until readable. The limit only turns a hang into a failure.
 fn wait(line: &EventFd) {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use std::os::fd::BorrowedFd;
-    #[expect(unsafe_code, reason = "EventFd has no AsFd")]
-    // SAFETY: the eventfd outlives this call.
-    let line = unsafe { BorrowedFd::borrow_raw(line.as_raw_fd()) };
-    let ready = poll(&mut [PollFd::new(line, PollFlags::POLLIN)], PollTimeout::from(60_000u16)).unwrap();
+    let epoll = Epoll::new().unwrap();
+    epoll.ctl(ControlOperation::Add, line.as_raw_fd(), EpollEvent::new(EventSet::IN, 0)).unwrap();
+    let ready = epoll.wait(60_000, &mut [EpollEvent::default()]).unwrap();
     assert_eq!(ready, 1, "the device forgot to interrupt");
 }
 
