@@ -58,6 +58,9 @@ pub enum MachineError {
     Queue(#[from] virtio_queue::Error),
 }
 
+/// Bytes of stack of a vCPU thread: the exit loop is shallow, and a default stack of 2 MiB may be given a whole huge page.
+const VCPU_STACK: usize = 256 << 10;
+
 /// What happens on the way; must not block.
 pub struct Observer {
     /// Guest memory holds everything the kernel needs.
@@ -139,6 +142,7 @@ impl Machine {
             let context = Arc::clone(&self.context);
             std::thread::Builder::new()
                 .name(format!("vcpu_{index}"))
+                .stack_size(VCPU_STACK)
                 .spawn(move || vcpu::run(vcpu, index, &context))
                 .map_err(host_error("start a vCPU thread"))?;
         }
