@@ -18,7 +18,17 @@ fn main() {
     let target_dir = out.join("guest");
     let mut build = Command::new(cargo);
     build
-        .args(["build", "--package", "bottle-agent", "--profile", "agent", "--target", TARGET, "--target-dir"])
+        .args([
+            "build",
+            "--locked",
+            "--package",
+            "bottle-agent",
+            "--profile",
+            "agent",
+            "--target",
+            TARGET,
+            "--target-dir",
+        ])
         .arg(&target_dir)
         .env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static")
         // What the outer build set for itself: its flags, and the wrapper that makes rustc a linter.

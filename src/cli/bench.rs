@@ -141,8 +141,11 @@ fn sides(args: &BootBench) -> Result<Vec<Side>, Failure> {
         sides.push(if is_program {
             Side { program: other.clone(), options }
         } else {
-            let kernel = ["--kernel".into(), other.as_os_str().to_owned()];
-            Side { program: this, options: kernel.into_iter().chain(options).collect() }
+            // Behind the other options, as the last `--kernel` counts, and before the command.
+            let at = options.iter().position(|word| word == "--").unwrap_or(options.len());
+            let mut with_kernel = options;
+            with_kernel.splice(at..at, ["--kernel".into(), other.as_os_str().to_owned()]);
+            Side { program: this, options: with_kernel }
         });
     }
     Ok(sides)

@@ -69,7 +69,11 @@ impl From<EnvError> for Failure {
 
 /// Variables by name; setting one again replaces (and wipes) what was there.
 #[derive(Default)]
-pub struct Variables(BTreeMap<Vec<u8>, Zeroizing<Vec<u8>>>);
+pub struct Variables {
+    values: BTreeMap<Vec<u8>, Zeroizing<Vec<u8>>>,
+    /// What was taken out of our own environment, where it can be found once only: a variable may be named twice.
+    taken: BTreeMap<Vec<u8>, Zeroizing<Vec<u8>>>,
+}
 
 impl Variables {
     /// What every command gets, and the literals of the image (`NAME=VALUE`), which are no secrets.
@@ -89,12 +93,12 @@ impl Variables {
     }
 
     pub fn set(&mut self, name: &[u8], value: Zeroizing<Vec<u8>>) {
-        self.0.insert(name.to_vec(), value);
+        self.values.insert(name.to_vec(), value);
     }
 
     /// Adds all of `later`, which win.
     pub fn extend(&mut self, later: Self) {
-        self.0.extend(later.0);
+        self.values.extend(later.values);
     }
 
     /// Adds the variables of a file, `-` being standard input.
@@ -120,7 +124,7 @@ impl Variables {
             }
             let value = match value {
                 Some(value) => Zeroizing::new(value.to_vec()),
-                None => environ::take(name).ok_or_else(|| EnvError::UnsetInFile {
+                None => self.take(name).ok_or_else(|| EnvError::UnsetInFile {
                     path: shown(),
                     line: number,
                     name: lossy(name),
@@ -140,26 +144,40 @@ impl Variables {
         if bytes.is_empty() {
             return Err(EnvError::NoName);
         }
-        let value = environ::take(bytes).ok_or_else(|| EnvError::Unset { name: lossy(bytes) })?;
+        let value = self.take(bytes).ok_or_else(|| EnvError::Unset { name: lossy(bytes) })?;
         self.set(bytes, value);
         Ok(())
     }
 
+    fn take(&mut self, name: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        if !self.taken.contains_key(name) {
+            self.taken.insert(name.to_vec(), environ::take(name)?);
+        }
+        self.taken.get(name).cloned()
+    }
+
     pub fn into_secret(self) -> Result<SecretEnv, EnvError> {
-        let total: usize = self.0.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-        let mut env = SecretEnv::with_capacity(self.0.len(), total);
-        for (name, value) in &self.0 {
+        let total: usize = self.values.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+        let mut env = SecretEnv::with_capacity(self.values.len(), total);
+        for (name, value) in &self.values {
             env.push(name, value).map_err(|_| EnvError::Nul { name: lossy(name) })?;
         }
         Ok(env)
     }
 }
 
-/// Refuses values on the command line before anything else is done, and a standard input that is to be read twice.
+/// Refuses what can be refused before anything else is done: values on the command line, names of nothing, and a standard input that is
+/// to be read twice.
 pub fn check(passed: &[OsString], files: &[PathBuf], others_of_stdin: usize) -> Result<(), EnvError> {
     for name in passed {
         if let Some(at) = name.as_bytes().iter().position(|byte| *byte == b'=') {
             return Err(EnvError::ValueOnCommandLine { name: lossy(&name.as_bytes()[..at]) });
+        }
+        if name.is_empty() {
+            return Err(EnvError::NoName);
+        }
+        if std::env::var_os(name).is_none() {
+            return Err(EnvError::Unset { name: lossy(name.as_bytes()) });
         }
     }
     let times = others_of_stdin + files.iter().filter(|path| path.as_os_str() == "-").count();

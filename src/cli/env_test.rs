@@ -8,7 +8,7 @@ fn file(text: &[u8]) -> tempfile::NamedTempFile {
 }
 
 fn value<'a>(variables: &'a Variables, name: &str) -> Option<&'a [u8]> {
-    variables.0.get(name.as_bytes()).map(|value| value.as_slice())
+    variables.values.get(name.as_bytes()).map(|value| value.as_slice())
 }
 
 #[test]
@@ -66,4 +66,15 @@ fn a_nul_byte_is_an_error_that_names_the_variable() {
         variables.into_secret().err().unwrap().to_string(),
         "the value of `KEY` holds a NUL byte, which no environment can"
     );
+}
+
+#[test]
+fn a_variable_named_twice_keeps_its_value() {
+    // Cargo gives it to every test, and no other test reads it.
+    let name = OsStr::new("CARGO_PKG_DESCRIPTION");
+    let expected = std::env::var_os(name).unwrap().into_encoded_bytes();
+    let mut variables = Variables::default();
+    variables.add_passed(name).unwrap();
+    variables.add_passed(name).unwrap();
+    assert_eq!(value(&variables, "CARGO_PKG_DESCRIPTION"), Some(expected.as_slice()));
 }

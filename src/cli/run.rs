@@ -102,7 +102,14 @@ fn check(args: &RunArgs) -> Result<(), Failure> {
 }
 
 fn prepare(args: &RunArgs) -> Result<Bottle, Failure> {
-    // Before any thread exists: see `sys::environ`.
+    let kernel = open_kernel(args.kernel.as_deref())?;
+    let image = open_image(args.image.as_deref())?;
+    let scratch = match args.disk {
+        Some(size) => Some(scratch::create(&std::env::temp_dir(), size.0)?),
+        None => None,
+    };
+    // Last, since it takes them out of our own environment, which says where everything above is; and while there is one thread
+    // (see `sys::environ`): those that packed the image have ended.
     let mut passed = Variables::default();
     for file in &args.env_file {
         passed.add_file(file)?;
@@ -110,12 +117,6 @@ fn prepare(args: &RunArgs) -> Result<Bottle, Failure> {
     for name in &args.env {
         passed.add_passed(name)?;
     }
-    let kernel = open_kernel(args.kernel.as_deref())?;
-    let image = open_image(args.image.as_deref())?;
-    let scratch = match args.disk {
-        Some(size) => Some(scratch::create(&std::env::temp_dir(), size.0)?),
-        None => None,
-    };
     let name = args.name.clone().unwrap_or_else(made_up_name);
     let hostname = args.hostname.clone().unwrap_or_else(|| name.replace('_', "-"));
     let hostname = Hostname::new(&hostname).map_err(|_| RunError::Hostname { name: hostname })?;
@@ -158,11 +159,16 @@ fn command(args: &RunArgs, image: &ImageConfig, variables: Variables) -> Result<
     Ok(Command {
         argv,
         env: variables.into_secret()?,
-        cwd: c_string(args.workdir.as_deref().unwrap_or(&image.working_dir).as_ref(), "the working directory")?,
-        user: c_string(args.user.as_deref().unwrap_or(&image.user).as_ref(), "the user")?,
+        cwd: c_string(given(args.workdir.as_deref()).unwrap_or(&image.working_dir).as_ref(), "the working directory")?,
+        user: c_string(given(args.user.as_deref()).unwrap_or(&image.user).as_ref(), "the user")?,
         tty: args.tty,
         stdin: args.interactive,
     })
+}
+
+/// Empty is as good as not given, as with docker: `--user "$UNSET"` must not mean root.
+fn given(option: Option<&str>) -> Option<&str> {
+    option.filter(|text| !text.is_empty())
 }
 
 fn c_string(text: &OsStr, what: &'static str) -> Result<CString, RunError> {

@@ -93,7 +93,7 @@ impl Guest {
             Some(MonitorEvent::Phase { phase, at_ns, cpu_us }) => {
                 timings.mark_at(launcher_phase(phase), at_ns);
                 if phase == MonitorPhase::Entering {
-                    timings.cpu_to_first_kvm_run_us = cpu_us + own_cpu_us(UsageWho::RUSAGE_SELF);
+                    timings.cpu_to_first_kvm_run_us = cpu_us.saturating_add(own_cpu_us(UsageWho::RUSAGE_SELF));
                 }
                 Ok(())
             }

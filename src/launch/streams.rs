@@ -2,9 +2,11 @@
 //! be shared with other programs, so they are neither switched to non-blocking nor given to epoll.
 
 use bottle_protocol::OutputStream;
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::mpsc as blocking;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use tokio::sync::mpsc;
 
 /// Bytes read from standard input at once.
@@ -36,18 +38,19 @@ pub fn read_stdin() -> io::Result<mpsc::Receiver<Vec<u8>>> {
 }
 
 /// What became of bytes that were given to an output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Written {
     /// So many are out.
     Bytes(OutputStream, usize),
     /// Nobody reads this output any more.
     Closed(OutputStream),
+    /// It cannot be written, for another reason: a full disk, say.
+    Failed(io::Error),
 }
 
-/// Writes one output on a thread. Dropping it lets the thread finish what it has; [`Output::finish`] waits for that.
+/// Writes one output on a thread.
 pub struct Output {
     queue: blocking::Sender<Vec<u8>>,
-    thread: JoinHandle<()>,
 }
 
 impl Output {
@@ -58,36 +61,37 @@ impl Output {
     pub fn start(stream: OutputStream, report: mpsc::UnboundedSender<Written>) -> io::Result<Self> {
         let (queue, chunks) = blocking::channel::<Vec<u8>>();
         let name = if stream == OutputStream::Stdout { "stdout" } else { "stderr" };
-        let thread = thread::Builder::new().name(name.into()).spawn(move || match stream {
-            OutputStream::Stdout => write_all(&chunks, &mut io::stdout().lock(), stream, &report),
-            OutputStream::Stderr => write_all(&chunks, &mut io::stderr().lock(), stream, &report),
+        thread::Builder::new().name(name.into()).spawn(move || match stream {
+            // Descriptors of our own: std's locks would be held for the whole session, and others print too.
+            OutputStream::Stdout => write_all(&chunks, io::stdout().as_fd(), stream, &report),
+            OutputStream::Stderr => write_all(&chunks, io::stderr().as_fd(), stream, &report),
         })?;
-        Ok(Self { queue, thread })
+        Ok(Self { queue })
     }
 
     pub fn write(&self, bytes: Vec<u8>) {
         // The thread only ends when the queue is dropped.
         let _ = self.queue.send(bytes);
     }
-
-    /// Waits until everything is written.
-    pub fn finish(self) {
-        drop(self.queue);
-        let _ = self.thread.join();
-    }
 }
 
 fn write_all(
     chunks: &blocking::Receiver<Vec<u8>>,
-    to: &mut impl Write,
+    to: BorrowedFd<'_>,
     stream: OutputStream,
     report: &mpsc::UnboundedSender<Written>,
 ) {
+    let mut to = match to.try_clone_to_owned().map(File::from) {
+        Ok(file) => file,
+        Err(error) => return drop(report.send(Written::Failed(error))),
+    };
     let mut open = true;
     for chunk in chunks {
-        if open && to.write_all(&chunk).and_then(|()| to.flush()).is_err() {
+        let result = if open { to.write_all(&chunk) } else { Ok(()) };
+        if let Err(error) = result {
             open = false;
-            let _ = report.send(Written::Closed(stream));
+            let closed = error.kind() == io::ErrorKind::BrokenPipe;
+            let _ = report.send(if closed { Written::Closed(stream) } else { Written::Failed(error) });
         }
         // What can no longer be written is disposed of all the same: the guest is told by a signal, not by a stall.
         let _ = report.send(Written::Bytes(stream, chunk.len()));

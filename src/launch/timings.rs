@@ -72,7 +72,10 @@ impl Timings {
     }
 
     pub fn mark_at(&mut self, phase: Phase, at_ns: u64) {
-        self.marks.push(Mark { phase, at_ns });
+        // Each phase once: a monitor that tells one again and again must not grow us.
+        if self.at(phase).is_none() {
+            self.marks.push(Mark { phase, at_ns });
+        }
     }
 
     #[must_use]

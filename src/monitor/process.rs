@@ -1,6 +1,7 @@
 //! The monitor's side: from a socket to a running machine.
 
 use super::wire::{self, LauncherRequest, MonitorEvent, MonitorPhase, MonitorSpec, WireError};
+use crate::sys::descriptors;
 use crate::vmm::machine::Observer;
 use crate::vmm::{DiskSpec, Machine, MachineError, MachineSpec};
 use nix::sys::prctl;
@@ -34,6 +35,10 @@ pub enum MonitorError {
 ///
 /// Returns when the machine has ended; the process must end then, since vCPU threads may still be inside the guest.
 pub fn main(agent: &'static [u8]) -> ExitCode {
+    // Whatever the launcher's own parents left open is not for a process that a guest may take over.
+    if descriptors::close_from(3).is_err() {
+        return ExitCode::FAILURE;
+    }
     // A duplicate, so that it is an owned descriptor like any other; 0 itself stays open and is never read as input.
     let Ok(control) = std::io::stdin().as_fd().try_clone_to_owned() else { return ExitCode::FAILURE };
     let control = Arc::new(control);
@@ -42,9 +47,11 @@ pub fn main(agent: &'static [u8]) -> ExitCode {
         Ok(reason) => MonitorEvent::Stopped(reason),
         Err(error) => MonitorEvent::Failed { causes: causes(&error) },
     };
-    // A launcher that is gone needs no report.
-    let _ = wire::send_message(control.as_fd(), &event, true);
-    ExitCode::SUCCESS
+    match (wire::send_message(control.as_fd(), &event, true), event) {
+        (Ok(()), MonitorEvent::Stopped(_)) => ExitCode::SUCCESS,
+        // Either it went wrong, or there is nobody who could be told: a launcher that has gone, or a person who typed our word.
+        _ => ExitCode::FAILURE,
+    }
 }
 
 fn run(control: &Arc<OwnedFd>, agent: &'static [u8]) -> Result<crate::vmm::stop::StopReason, MonitorError> {
@@ -67,6 +74,8 @@ fn answer(control: &Arc<OwnedFd>, exits: Option<u64>) {
 fn harden() -> nix::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     prctl::set_dumpable(false)?;
+    // The caller's directory is none of a bottle's business, and its mount should not be kept busy.
+    nix::unistd::chdir("/")?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)
 }
 

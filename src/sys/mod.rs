@@ -1,5 +1,6 @@
 //! The few system calls that neither std nor nix offers in the form needed, each as a safe function. [unsafe]
 
+pub mod descriptors;
 pub mod environ;
 pub mod mapped;
 pub mod positioned;

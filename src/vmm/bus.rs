@@ -14,7 +14,8 @@ pub enum Effect {
 
 /// Reached by guest loads, stores, IN and OUT, from any vCPU thread. Never fails: a bad access reads as all ones.
 pub trait BusDevice: Send + Sync {
-    /// `data` comes filled with ones; its length is 1 to 8, chosen by the guest.
+    /// `data` comes filled with ones; its length is the guest's choice: 1 to 8 for memory, up to a page for the string instructions on
+    /// ports.
     fn read(&self, offset: u64, data: &mut [u8]);
     fn write(&self, offset: u64, data: &[u8]) -> Effect;
 }

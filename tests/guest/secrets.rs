@@ -146,3 +146,36 @@ fn a_file_of_variables_may_come_on_standard_input() {
         Bottle::new().with(&["-i", "--env-file", "-"]).run(&["true"]).exits(125).complains(&["read once only"]);
     });
 }
+
+#[test]
+fn variables_that_we_need_ourselves_can_be_passed_on_and_named_twice() {
+    guest_test(|| {
+        let home = std::env::var("HOME").unwrap();
+        let bottle = Bottle::new().with(&["-e", "HOME", "-e", "TMPDIR", "-e", "HOME", "--disk", "64M"]);
+        bottle.run(&["sh", "-c", "echo $HOME"]).exits(0).prints(&format!("{home}\n")).quietly();
+    });
+}
+
+#[test]
+fn the_monitor_inherits_nothing_that_was_left_open() {
+    guest_test(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let secret = directory.path().join("left-open");
+        fs::write(&secret, "secret").unwrap();
+        let script =
+            format!("exec 9<{}; exec {} run --mem 256M -- sleep 1000", secret.display(), crate::setup::PROGRAM);
+        let mut child = Command::new("sh").args(["-c", &script]).spawn().unwrap();
+        let monitor = (0..200).find_map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).ok()?;
+            let monitor: u32 = children.split_whitespace().next()?.parse().ok()?;
+            // A vCPU thread: by then it is itself, and set up.
+            (fs::read_dir(format!("/proc/{monitor}/task")).ok()?.count() > 1).then_some(monitor)
+        });
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", monitor.unwrap())).unwrap();
+        let open: Vec<_> = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).collect();
+        assert!(!open.is_empty() && !open.contains(&secret), "{open:?}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    });
+}

@@ -1,6 +1,6 @@
 //! Standard streams: separate, binary-safe, flow-controlled.
 
-use crate::bottle::{Bottle, guest_test, large_guest_test};
+use crate::bottle::{Bottle, Finished, guest_test, large_guest_test};
 use crate::setup::{PROGRAM, kernels};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -99,5 +99,25 @@ fn output_left_in_the_pipes_at_the_exit_is_not_lost() {
 fn a_background_process_does_not_hold_the_bottle() {
     guest_test(|| {
         Bottle::new().run(&["sh", "-c", "sleep 1000 & echo started"]).exits(0).prints("started\n").quietly();
+    });
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    guest_test(|| {
+        let mut command = Bottle::new().into_command(&["echo", "text"]);
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        Finished::of(command.stdout(full).output().unwrap())
+            .exits(125)
+            .complains(&["cannot write the command's output"]);
+    });
+}
+
+#[test]
+fn the_kernels_log_and_the_commands_errors_share_standard_error() {
+    guest_test(|| {
+        let script = "echo from the guest >/dev/kmsg; sleep 1; echo done; echo error >&2";
+        let finished = Bottle::new().with(&["--console"]).run(&["sh", "-c", script]).exits(0).prints("done\n");
+        finished.complains(&["from the guest", "error\n"]);
     });
 }

@@ -1,4 +1,4 @@
-//! The kernel command line. It carries no secret and nothing of the user's: it can be read by every process of the guest.
+//! The kernel command line. Every process of the guest can read it: it carries no secret. The caller's own words come last.
 
 use super::super::devices::virtio::mmio::MmioWindow;
 use super::super::x86_64::layout;

@@ -44,9 +44,8 @@ pub const KVM_TSS: u64 = 0xfffb_d000;
 pub const FIRST_DEVICE_GSI: u32 = 5;
 pub const GSI_COUNT: u32 = 24;
 
-/// Port of the 16550 that COM1 is expected at, and its interrupt.
+/// Port of the 16550 that COM1 is expected at. It has no interrupt.
 pub const SERIAL_PORT: u16 = 0x3f8;
-pub const SERIAL_GSI: u32 = 4;
 /// Command and status port of the keyboard controller, of which only the reset line exists here (`reboot=k`).
 pub const I8042_PORT: u16 = 0x64;
 /// Our ACPI sleep control, sleep status and reset registers (ACPI 6.5 §4.8.3.7, §4.8.3.6).

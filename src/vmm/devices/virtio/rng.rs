@@ -7,6 +7,7 @@ use super::{Active, DeviceKind, F_EVENT_IDX, F_VERSION_1, VirtioDevice};
 use crate::vmm::memory::GuestRam;
 use std::fs::File;
 use virtio_queue::DescriptorChain;
+use virtio_queue::desc::split::Descriptor;
 use vm_memory::{GuestMemoryBackend, ReadVolatile};
 
 /// Bytes given per request: a guest cannot make the host produce more in one go, whatever length its buffers claim.
@@ -28,7 +29,8 @@ impl Entropy {
 /// Fills the writable buffers of a chain; returns how many bytes.
 fn fill(source: &mut File, ram: &GuestRam, chain: DescriptorChain<&GuestRam>) -> u32 {
     let mut filled = 0usize;
-    for descriptor in chain.writable() {
+    // An indirect table, which is not offered, could hold many more.
+    for descriptor in chain.take(QUEUE_SIZE.into()).filter(Descriptor::is_write_only) {
         let wanted = usize::try_from(descriptor.len()).unwrap_or(0).min(REQUEST_MAX - filled);
         for slice in ram.get_slices(descriptor.addr(), wanted) {
             let Ok(mut slice) = slice else { return u32::try_from(filled).unwrap_or(0) };
@@ -47,6 +49,7 @@ fn fill(source: &mut File, ram: &GuestRam, chain: DescriptorChain<&GuestRam>) ->
 }
 
 const REQUEST_QUEUE: u16 = 0;
+const QUEUE_SIZE: u16 = 16;
 
 impl VirtioDevice for Entropy {
     fn kind(&self) -> DeviceKind {
@@ -58,7 +61,7 @@ impl VirtioDevice for Entropy {
     }
 
     fn queue_sizes(&self) -> &'static [u16] {
-        &[16]
+        &[QUEUE_SIZE]
     }
 
     fn read_config(&self, _offset: u64, _data: &mut [u8]) {}
