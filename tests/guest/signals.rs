@@ -4,6 +4,7 @@ use crate::bottle::{Bottle, Finished, guest_test};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Child;
 
 /// Starts a command that prints a line when it is ready, and waits for that line.
@@ -75,6 +76,8 @@ fn a_signal_during_boot_ends_the_bottle_at_once() {
         let child = Bottle::new().spawn(&["sleep", "1000"]);
         std::thread::sleep(std::time::Duration::from_millis(400));
         send(&child, Signal::SIGTERM);
-        Finished::of(child.wait_with_output().unwrap()).exits(143);
+        let status = child.wait_with_output().unwrap().status;
+        // Before our handlers are there the signal's default does the same: a shell sees 143 either way.
+        assert!(status.code() == Some(143) || status.signal() == Some(15), "{status:?}");
     });
 }
