@@ -34,7 +34,7 @@ fn keys_that_would_signal_here_signal_there() {
             .types("kill -9 %1; wait; echo still here\n")
             .shows("\nstill here")
             .shows("# ");
-        terminal.types("\x04");
+        terminal.types("exit 0\n");
         terminal.exits(0);
     });
 }
