@@ -4,7 +4,6 @@
 
 pub mod args;
 mod bench;
-mod busybox;
 mod doctor;
 mod env;
 mod kernel;

@@ -38,6 +38,7 @@ from_hinting!(
     crate::image::ImageError,
     crate::debian::DebianError,
     crate::debian::deb::DebError,
+    crate::debian::busybox::BusyboxError,
     crate::scratch::ScratchError,
     crate::paths::NoHome
 );

@@ -1,15 +1,16 @@
 //! `bottle-vmm run`: what was typed becomes a bottle with everything looked up.
 
 use super::args::RunArgs;
-use super::busybox;
 use super::env::{self, Variables};
 use super::progress::Bar;
 use super::report::Failure;
+use crate::debian::busybox;
 use crate::image::{self, Bootable, Cache, ImageConfig, Source};
 use crate::kernel::{self, Store};
 use crate::launch::session::Outcome;
 use crate::launch::timings::{Phase, Timings};
 use crate::launch::{self, Bottle, Command};
+use crate::paths;
 use crate::scratch;
 use bottle_protocol::Hostname;
 use std::ffi::{CString, OsStr, OsString};
@@ -197,7 +198,7 @@ fn open_image(wanted: Option<&Path>) -> Result<Bootable, Failure> {
     match wanted {
         Some(path) if path.as_os_str() == "-" => Ok(image::open(&Source::Stdin, &cache, &bar)?),
         Some(path) => Ok(image::open(&Source::Path(path.to_owned()), &cache, &bar)?),
-        None => Ok(image::open_default_root(&busybox::find(&bar)?, &cache, &bar)?),
+        None => Ok(image::open_default_root(&busybox::find(&paths::cache()?, &bar)?, &cache, &bar)?),
     }
 }
 

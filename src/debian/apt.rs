@@ -135,10 +135,17 @@ impl Apt {
     /// The package starting with `prefix` that the newest `package` of `suite` depends on: what a meta package stands for,
     /// such as `linux-image-6.1.0-56-cloud-amd64` for `linux-image-cloud-amd64`.
     pub fn dependency_like(&self, package: &str, prefix: &str, suite: Suite) -> Result<String, DebianError> {
+        let mut names = self.dependencies(package, suite)?.into_iter();
+        names
+            .find(|name| name.starts_with(prefix))
+            .ok_or_else(|| DebianError::NoDependency { package: package.to_owned(), prefix: prefix.to_owned() })
+    }
+
+    /// What the newest `package` of `suite` needs, by name; of alternatives all.
+    pub fn dependencies(&self, package: &str, suite: Suite) -> Result<Vec<String>, DebianError> {
         let version = self.newest(package, suite)?;
         let record = self.run("apt-cache", &["show", &format!("{package}={version}")])?;
-        dependency_in(&record, prefix)
-            .ok_or_else(|| DebianError::NoDependency { package: package.to_owned(), prefix: prefix.to_owned() })
+        Ok(dependencies_in(&record))
     }
 
     /// Fetches the newest `package` of `suite`, verified by apt against the signed index; a file fetched before is used
@@ -268,10 +275,11 @@ fn newest_in(madison: &str, suite: Suite) -> Option<Version> {
     })
 }
 
-fn dependency_in(record: &str, prefix: &str) -> Option<String> {
-    let depends = record.lines().find_map(|line| line.strip_prefix("Depends:"))?;
-    let mut names = depends.split([',', '|']).filter_map(|one| one.split_whitespace().next());
-    names.find(|name| name.starts_with(prefix)).map(str::to_owned)
+fn dependencies_in(record: &str) -> Vec<String> {
+    let depends = record.lines().find_map(|line| line.strip_prefix("Depends:")).unwrap_or_default();
+    let names = depends.split([',', '|']).filter_map(|one| one.split_whitespace().next());
+    // `python3:any` is python3 of whichever architecture.
+    names.filter_map(|name| name.split(':').next()).map(str::to_owned).collect()
 }
 
 /// `apt-get --print-uris download`: `'uri' file size digest`.

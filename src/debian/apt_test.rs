@@ -29,11 +29,11 @@ fn upstream_version_has_neither_epoch_nor_revision() {
 }
 
 #[test]
-fn a_meta_package_names_its_kernel() {
-    let record = "Package: linux-image-cloud-amd64\nDepends: x | y, linux-image-6.1.0-56-cloud-amd64 (= 6.1.192-2)\n";
-    assert_eq!(dependency_in(record, "linux-image-").as_deref(), Some("linux-image-6.1.0-56-cloud-amd64"));
-    assert_eq!(dependency_in(record, "linux-source-"), None);
-    assert_eq!(dependency_in("Package: a\n", "a"), None);
+fn dependencies_are_names_alternatives_included() {
+    let record =
+        "Package: a\nPre-Depends: z\nDepends: x | y, linux-image-6.1.0-56-cloud-amd64 (= 6.1.192-2), py:any (>= 3)\n";
+    assert_eq!(dependencies_in(record), ["x", "y", "linux-image-6.1.0-56-cloud-amd64", "py"]);
+    assert!(dependencies_in("Package: a\n").is_empty());
 }
 
 #[test]

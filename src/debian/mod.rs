@@ -10,9 +10,11 @@
 //! Sources: apt.conf(5), sources.list(5), apt-get(8) `download`, deb(5).
 
 mod apt;
+pub mod busybox;
 pub mod deb;
 mod error;
 mod sources;
 
 pub use apt::{Apt, Suite, Version};
+use deb::DebError;
 pub use error::DebianError;

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use bottle_vmm::debian::busybox;
+use bottle_vmm::paths;
+use bottle_vmm::progress::Silent;
 use nix::fcntl::{Flock, FlockArg};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_bottle-vmm");
@@ -29,6 +32,8 @@ pub fn kernels() -> &'static Kernels {
         let _turn = lock("kernels");
         let stock = find("stock").unwrap_or_else(|| make(&["kernel", "install"]));
         let firmware = find("firmware").unwrap_or_else(|| make(&["kernel", "build"]));
+        // The default root's; the emulated host could not fetch it.
+        busybox::find(&paths::cache().unwrap(), &Silent).unwrap();
         Kernels { firmware, stock }
     })
 }
@@ -56,7 +61,7 @@ fn lock(name: &str) -> Flock<File> {
 }
 
 fn cache() -> PathBuf {
-    bottle_vmm::paths::cache().unwrap().join("tests")
+    paths::cache().unwrap().join("tests")
 }
 
 /// A `docker save` archive of Debian with a user `node`, built by buildah from `tests/images/agent.Dockerfile`.

@@ -1,8 +1,9 @@
 //! What the emulated host is made of: QEMU, a kernel and busybox, taken from Debian packages and not installed.
 //!
 //! QEMU is 10 or newer, from backports where the release has an older one: 7.2 corrupts guests of the emulated SVM. Its
-//! shared libraries are installed by apt, being the only thing a library path cannot give cleanly. The kernel is the
-//! generic one, since the cloud kernel has no 9p.
+//! shared libraries are installed by apt, being the only thing a library path cannot give cleanly; QEMU itself is not, since
+//! the release's packages of it refuse to be installed beside parts of a newer one. The kernel is the generic one, since the
+//! cloud kernel has no 9p.
 
 use std::fs;
 use std::io;
@@ -67,7 +68,7 @@ impl PartsError {
             PartsError::Debian(error) => error.hint(),
             PartsError::Deb(error) => error.hint(),
             PartsError::QemuBroken { .. } => {
-                Some("as root: apt-get install --no-install-recommends qemu-system-x86".into())
+                Some("`cargo kvmhost --setup` as root installs the libraries it lacks".into())
             }
             PartsError::QemuOld { .. } => {
                 Some("a Debian release with backports of QEMU 10 is needed (12 or newer)".into())
@@ -117,7 +118,8 @@ impl Parts {
     /// them.
     pub(crate) fn check(&self, cache: &Cache, progress: &dyn Progress) -> Result<(), PartsError> {
         if qemu_version(&self.qemu()).is_err() {
-            install_libraries(&Apt::open(&cache.dir().join("apt"))?, progress)?;
+            let apt = Apt::open(&cache.dir().join("apt"))?;
+            install_libraries(&apt, qemu_suite(&apt)?, progress)?;
         }
         qemu_version(&self.qemu()).map(drop)
     }
@@ -127,8 +129,8 @@ fn fetch(cache: &Cache, dir: &Path, progress: &dyn Progress) -> Result<(), Parts
     progress.step("reading Debian's package lists");
     let apt = Apt::open(&cache.dir().join("apt"))?;
     apt.update()?;
-    install_libraries(&apt, progress)?;
     let suite = qemu_suite(&apt)?;
+    install_libraries(&apt, suite, progress)?;
     for package in QEMU_PACKAGES {
         unpack(&apt, package, suite, &dir.join("qemu"), progress, |_| true)?;
     }
@@ -142,14 +144,19 @@ fn fetch(cache: &Cache, dir: &Path, progress: &dyn Progress) -> Result<(), Parts
     index_modules(dir, &release)
 }
 
-/// What QEMU 10 is linked with is what the release's own QEMU is linked with.
-fn install_libraries(apt: &Apt, progress: &dyn Progress) -> Result<(), PartsError> {
-    let packages = ["qemu-system-x86"];
-    if !apt.missing(&packages)?.is_empty() {
-        progress.step("installing the shared libraries of QEMU (apt-get install qemu-system-x86)");
-        apt.install(&packages)?;
+/// Everything that QEMU's package depends on, other parts of QEMU and firmware left out.
+fn install_libraries(apt: &Apt, suite: Suite, progress: &dyn Progress) -> Result<(), PartsError> {
+    let dependencies = apt.dependencies("qemu-system-x86", suite)?;
+    let libraries: Vec<_> = dependencies.iter().map(String::as_str).filter(|name| is_library(name)).collect();
+    if !apt.missing(&libraries)?.is_empty() {
+        progress.step("installing the shared libraries of QEMU (apt-get install)");
+        apt.install(&libraries)?;
     }
     Ok(())
+}
+
+fn is_library(package: &str) -> bool {
+    !package.contains("qemu") && !QEMU_PACKAGES.contains(&package)
 }
 
 /// The release's own QEMU where it is new enough, else that of backports.

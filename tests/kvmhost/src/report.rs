@@ -29,8 +29,8 @@ pub fn say(program: &str, what: &str) {
     let _ = writeln!(io::stderr(), "{program}: {what}");
 }
 
-/// The error, what caused it, and the way out.
-pub fn describe(error: &HostError) -> String {
+/// The error and what caused it.
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -42,6 +42,12 @@ pub fn describe(error: &HostError) -> String {
         }
         cause = error.source();
     }
+    text
+}
+
+/// The error, what caused it, and the way out.
+pub fn describe(error: &HostError) -> String {
+    let mut text = chain(error);
     if let HostError::TimedOut { console, .. } = error
         && !console.is_empty()
     {

@@ -1,12 +1,15 @@
 //! `cargo bottle ARGS…`: `bottle-vmm ARGS…`, built if it has to be, on this machine's KVM or else in the emulated host.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
-use kvmhost::report::{Lines, say};
+use bottle_vmm::debian::busybox;
+use bottle_vmm::paths::{self, NoHome};
+use kvmhost::report::{Lines, chain, say};
 use kvmhost::session::{self, Stdin};
 use kvmhost::{Host, Need, needed};
 
@@ -22,6 +25,12 @@ enum AnywhereError {
     Failed { what: &'static str, status: ExitStatus },
     #[error("`bottle-vmm kernel list --json` printed something that is not a JSON array")]
     KernelList,
+    #[error(transparent)]
+    NoHome(#[from] NoHome),
+    #[error("cannot make {}: {error}", directory.display())]
+    Cache { directory: PathBuf, error: io::Error },
+    #[error("{}", chain(.0))]
+    Busybox(#[from] busybox::BusyboxError),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +50,10 @@ fn main() -> ExitCode {
         }
         Need::Yes(reason) => {
             say(NAME, &format!("{reason}; using an emulated KVM host"));
+            if let Err(error) = fetch_default_root() {
+                say(NAME, &error.to_string());
+                return ExitCode::from(session::HOST_FAILED);
+            }
             let argv: Vec<OsString> = [program.into_os_string()].into_iter().chain(arguments).collect();
             let host = Host::default().timeout(None);
             session::exit_code(NAME, session::run(&host, &argv, Stdin::as_found(), &Lines { program: NAME }))
@@ -61,6 +74,14 @@ fn prepared() -> Result<PathBuf, AnywhereError> {
         succeeded("bottle-vmm kernel install", status)?;
     }
     Ok(program)
+}
+
+/// What `run` fetches when no image is named: inside there is no network.
+fn fetch_default_root() -> Result<(), AnywhereError> {
+    let cache = paths::cache()?;
+    fs::create_dir_all(&cache).map_err(|error| AnywhereError::Cache { directory: cache.clone(), error })?;
+    busybox::find(&cache, &Lines { program: NAME })?;
+    Ok(())
 }
 
 fn build(cargo: &Path, program: &Path) -> Result<(), AnywhereError> {

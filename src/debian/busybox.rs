@@ -1,8 +1,6 @@
-//! A static busybox for the default root: the one of Debian's package busybox-static, installed or else fetched.
+//! A static busybox, of which the default root is made: that of Debian's package busybox-static, installed or else fetched.
 
-use super::report::Failure;
-use crate::debian::{Apt, Suite, deb};
-use crate::paths;
+use super::{Apt, DebError, DebianError, Suite, deb};
 use crate::progress::Progress;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -12,7 +10,11 @@ use std::path::{Path, PathBuf};
 const BINARY_MAX: u64 = 16 << 20;
 
 #[derive(Debug, thiserror::Error)]
-enum BusyboxError {
+pub enum BusyboxError {
+    #[error("cannot get Debian's package busybox-static")]
+    Debian(#[from] DebianError),
+    #[error("cannot unpack Debian's package busybox-static")]
+    Deb(#[from] DebError),
     #[error("Debian's package busybox-static holds no busybox")]
     NotInPackage,
     #[error("cannot keep busybox at {path}")]
@@ -23,8 +25,22 @@ enum BusyboxError {
     },
 }
 
-pub fn find(progress: &dyn Progress) -> Result<PathBuf, Failure> {
-    let cache = paths::cache()?;
+impl BusyboxError {
+    /// The way out.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Keep { .. } => "is there room, and is the directory yours?".to_owned(),
+            _ => "install busybox-static, or give an image with `--image`".to_owned(),
+        })
+    }
+}
+
+/// The machine's own, or one kept in `cache` and fetched there if need be.
+///
+/// # Errors
+/// [`BusyboxError`].
+pub fn find(cache: &Path, progress: &dyn Progress) -> Result<PathBuf, BusyboxError> {
     let fetched = cache.join("busybox");
     let places = [fetched.clone(), PathBuf::from("/bin/busybox"), PathBuf::from("/usr/bin/busybox")];
     if let Some(path) = places.into_iter().find(|path| is_static(path).unwrap_or(false)) {
@@ -33,9 +49,8 @@ pub fn find(progress: &dyn Progress) -> Result<PathBuf, Failure> {
     progress.step("fetching busybox-static for the default image");
     let package = Apt::open(&cache.join("apt"))?.download("busybox-static", Suite::Stable)?;
     let found = deb::read_file(&package, |path| path.ends_with("bin/busybox"), BINARY_MAX)?;
-    let bytes = found.ok_or_else(|| Failure::with_hint(BusyboxError::NotInPackage, "give an image with `--image`"))?;
-    keep(&fetched, &bytes)
-        .map_err(|source| Failure::new(BusyboxError::Keep { path: fetched.clone(), source }, None))?;
+    let bytes = found.ok_or(BusyboxError::NotInPackage)?;
+    keep(&fetched, &bytes).map_err(|source| BusyboxError::Keep { path: fetched.clone(), source })?;
     Ok(fetched)
 }
 
