@@ -16,10 +16,6 @@ impl Failure {
     pub fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>, hint: Option<String>) -> Self {
         Self { error: error.into(), hint, code: EXIT_OURS }
     }
-
-    pub fn with_hint(error: impl Into<Box<dyn std::error::Error + Send + Sync>>, hint: impl Into<String>) -> Self {
-        Self::new(error, Some(hint.into()))
-    }
 }
 
 /// Every error type of ours that has a way out to tell.
