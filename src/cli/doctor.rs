@@ -1,5 +1,6 @@
 //! `bottle-vmm doctor`: can this machine run a bottle, and if not, what has to be done?
 
+use super::out;
 use super::report::Failure;
 use crate::host::{kvm, resources};
 use crate::kernel::Store;
@@ -46,11 +47,9 @@ pub fn run(json: bool) -> Result<ExitCode, Failure> {
     Ok(if usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-#[expect(clippy::print_stdout, reason = "data that was asked for")]
 fn print(report: &Report, json: bool) -> Result<(), Failure> {
     if json {
-        println!("{}", serde_json::to_string_pretty(report).map_err(|error| Failure::new(error, None))?);
-        return Ok(());
+        return out::json(report);
     }
     for check in &report.checks {
         let mark = match check.status {
@@ -58,13 +57,12 @@ fn print(report: &Report, json: bool) -> Result<(), Failure> {
             Status::Warning => "warning",
             Status::Failure => "FAILURE",
         };
-        println!("{mark}  {:<7} {}", check.name, check.detail);
+        out::line(format_args!("{mark}  {:<7} {}", check.name, check.detail))?;
         if let Some(hint) = &check.hint {
-            println!("         hint: {hint}");
+            out::line(format_args!("         hint: {hint}"))?;
         }
     }
-    println!("{}", if report.usable { "`bottle-vmm run` can work here" } else { "`bottle-vmm run` cannot work here" });
-    Ok(())
+    out::line(format_args!("`bottle-vmm run` {} work here", if report.usable { "can" } else { "cannot" }))
 }
 
 fn ok(name: &'static str, detail: String) -> Check {

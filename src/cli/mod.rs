@@ -8,6 +8,7 @@ mod doctor;
 mod env;
 mod kernel;
 mod manual;
+mod out;
 mod progress;
 mod quantity;
 mod report;

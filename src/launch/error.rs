@@ -1,5 +1,6 @@
 //! Everything that can go wrong between a resolved bottle and its command's exit, with the exit code that docker users expect.
 
+use super::boot::harmless;
 use super::claim::ClaimError;
 use crate::control::ControlError;
 use crate::host::kvm::KvmUnusable;
@@ -32,8 +33,8 @@ pub enum LaunchError {
     Monitor { causes: Vec<String> },
     #[error("the monitor process was killed{}", tail(console))]
     MonitorGone { console: String },
-    #[error("the guest did not come up within {} s{}", limit.as_secs(), tail(console))]
-    Silent { limit: Duration, console: String },
+    #[error("the guest did not {due} within {} s{}", limit.as_secs_f32(), tail(console))]
+    Silent { due: &'static str, limit: Duration, console: String },
     #[error("the guest ended ({}) before the command did{}", ended_by(reason), tail(console))]
     GuestEnded { reason: StopReason, console: String },
     #[error("the guest agent hung up{}", tail(console))]
@@ -44,7 +45,7 @@ pub enum LaunchError {
     Unexpected { message: &'static str, expected: &'static str },
     #[error("the guest agent acknowledged {got} environment variables of {sent}")]
     Environment { got: u32, sent: usize },
-    #[error("the guest cannot {what}: {}", errno(*errno_value))]
+    #[error("the guest cannot {}: {}", harmless(what), errno(*errno_value))]
     Setup { what: String, errno_value: i32 },
     #[error("{}", start_failed(*stage, *errno_value, detail, command))]
     Start { stage: StartStage, errno_value: i32, detail: String, command: String },
@@ -111,14 +112,14 @@ fn errno(value: i32) -> String {
     io::Error::from_raw_os_error(value).to_string()
 }
 
+/// The agent's own words, which name what could not be done, and the system's where they add something.
 fn start_failed(stage: StartStage, value: i32, detail: &str, command: &str) -> String {
-    let why = errno(value);
+    let (detail, why) = (harmless(detail), errno(value));
     match stage {
         StartStage::NotFound => format!("`{command}` is not in the image"),
-        StartStage::NotExecutable | StartStage::Exec => format!("`{command}` cannot be executed: {why}"),
-        StartStage::User => format!("there is no user `{detail}` in the image"),
-        StartStage::Cwd => format!("the working directory `{detail}` cannot be used: {why}"),
-        StartStage::Limits => format!("the guest's kernel does not take the command line and environment: {detail}"),
-        StartStage::Fork | StartStage::Streams => format!("the guest cannot start `{command}` ({detail}): {why}"),
+        StartStage::User if value == libc::ENOENT => detail,
+        StartStage::Limits => format!("the guest cannot start `{command}`: {detail}"),
+        StartStage::NotExecutable | StartStage::Exec | StartStage::User | StartStage::Cwd => format!("{detail}: {why}"),
+        StartStage::Fork | StartStage::Streams => format!("the guest cannot start `{command}`: {detail}: {why}"),
     }
 }

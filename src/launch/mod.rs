@@ -31,7 +31,9 @@ use timings::{Phase, Timings};
 
 /// A bottle with everything looked up: open files and values.
 pub struct Bottle {
-    pub name: String,
+    /// Its name, held.
+    pub claim: Claim,
+    pub kvm: File,
     pub hostname: Hostname,
     pub vcpus: u8,
     pub memory_mib: u64,
@@ -46,7 +48,7 @@ pub struct Bottle {
     pub command: Command,
     /// The guest kernel's log goes to standard error.
     pub console: bool,
-    /// How long the guest may take until its agent says hello.
+    /// How long the guest may take until its agent says hello, and again until the command runs.
     pub boot_limit: Duration,
     /// How long the command may take.
     pub time_limit: Option<Duration>,
@@ -70,13 +72,11 @@ pub struct Command {
 /// [`LaunchError`]; the command's own failure is no error but an [`Outcome`].
 pub fn launch(bottle: Bottle, timings: &mut Timings) -> Result<Outcome, LaunchError> {
     ArgumentLimits::GUEST.check(&bottle.command.argv, &bottle.command.env)?;
-    let _claim = Claim::new(&bottle.name)?;
-    let kvm = host::kvm::open()?;
     let (control, guest_end) =
         UnixStream::pair().map_err(|source| LaunchError::Host { what: "make a socket pair", source })?;
     let monitor = MonitorProcess::start()?;
-    build_machine(&monitor, &bottle, &kvm, &guest_end)?;
-    drop((kvm, guest_end));
+    build_machine(&monitor, &bottle, &guest_end)?;
+    drop(guest_end);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -88,15 +88,10 @@ pub fn launch(bottle: Bottle, timings: &mut Timings) -> Result<Outcome, LaunchEr
     outcome
 }
 
-fn build_machine(
-    monitor: &MonitorProcess,
-    bottle: &Bottle,
-    kvm: &File,
-    guest_end: &UnixStream,
-) -> Result<(), LaunchError> {
+fn build_machine(monitor: &MonitorProcess, bottle: &Bottle, guest_end: &UnixStream) -> Result<(), LaunchError> {
     let entropy =
         File::open("/dev/urandom").map_err(|source| LaunchError::Host { what: "open /dev/urandom", source })?;
-    let mut descriptors: Vec<RawFd> = vec![kvm.as_raw_fd(), entropy.as_raw_fd(), bottle.kernel.as_raw_fd()];
+    let mut descriptors: Vec<RawFd> = vec![bottle.kvm.as_raw_fd(), entropy.as_raw_fd(), bottle.kernel.as_raw_fd()];
     descriptors.extend(bottle.modules.as_ref().map(AsRawFd::as_raw_fd));
     descriptors.push(bottle.root.as_raw_fd());
     descriptors.extend(bottle.scratch.as_ref().map(AsRawFd::as_raw_fd));
@@ -140,7 +135,7 @@ async fn run(
     let start = Start { process: PROCESS, argv, env, cwd, create_cwd: true, user, tty: size, stdin };
     guest.sender.send(&ToAgent::Start(start))?;
     let started = tokio::select! {
-        started = guest.started(&name, sent, timings) => started,
+        started = guest.started(&name, sent, bottle.boot_limit, timings) => started,
         signal = signals.termination() => return Ok(Outcome::Interrupted(signal)),
     };
     started?;

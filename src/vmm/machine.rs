@@ -4,11 +4,11 @@ use super::boot::{self, BootError, BootSpec, Entry, kernel_command_line};
 use super::bus::Bus;
 use super::devices::reset::{AcpiRegisters, KeyboardController};
 use super::devices::serial::{LineSink, SerialPort};
-use super::devices::virtio::VirtioDevice;
 use super::devices::virtio::blk::Block;
 use super::devices::virtio::mmio::{MmioTransport, MmioWindow, QUEUE_NOTIFY};
 use super::devices::virtio::rng::Entropy;
 use super::devices::virtio::vsock::{GuestCid, Vsock};
+use super::devices::virtio::{Notification, VirtioDevice};
 use super::event_loop::{EventLoop, EventLoopError, Registrar, SharedDevice};
 use super::irq::Irq;
 use super::memory::{self, GuestRam, MemoryError};
@@ -25,7 +25,6 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use vmm_sys_util::eventfd::EventFd;
 
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
@@ -249,24 +248,29 @@ impl<'a> Wiring<'a> {
         let device = make(registrar.clone());
         let irq = Irq::new().map_err(host_error("make an eventfd"))?;
         self.vm.register_irqfd(irq.line(), window.gsi).map_err(kvm_error("wire an interrupt"))?;
-        for queue in 0..u16::try_from(device.queue_sizes().len()).unwrap_or(0) {
-            self.wire_notification(&registrar, window, queue)?;
-        }
+        let queues = 0..u16::try_from(device.queue_sizes().len()).unwrap_or(0);
+        let notifications = queues.map(|queue| self.wire_notification(&registrar, window, queue));
+        let notifications = notifications.collect::<Result<_, _>>()?;
         let device: SharedDevice = Arc::new(Mutex::new(device));
-        let transport = MmioTransport::new(Arc::clone(&device), self.ram.clone(), irq)?;
+        let transport = MmioTransport::new(Arc::clone(&device), self.ram.clone(), irq, notifications)?;
         self.mmio.insert(window.base.into(), window.length.into(), Arc::new(transport));
         self.event_loop.add(device);
         self.windows.push(window);
         Ok(())
     }
 
-    fn wire_notification(&self, registrar: &Registrar, window: MmioWindow, queue: u16) -> Result<(), MachineError> {
-        let notify = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(host_error("make an eventfd"))?;
+    fn wire_notification(
+        &self,
+        registrar: &Registrar,
+        window: MmioWindow,
+        queue: u16,
+    ) -> Result<Notification, MachineError> {
+        let notification = Notification::new().map_err(host_error("make an eventfd"))?;
         let address = IoEventAddress::Mmio(u64::from(window.base) + QUEUE_NOTIFY);
-        self.vm.register_ioevent(&notify, &address, u32::from(queue)).map_err(kvm_error("wire a notification"))?;
-        registrar.watch_queue(notify.as_raw_fd(), queue)?;
-        // KVM and epoll hold the file; the descriptor stays open because epoll forgets a closed one.
-        std::mem::forget(notify);
-        Ok(())
+        self.vm
+            .register_ioevent(notification.event(), &address, u32::from(queue))
+            .map_err(kvm_error("wire a notification"))?;
+        registrar.watch_queue(notification.as_raw_fd(), queue)?;
+        Ok(notification)
     }
 }
