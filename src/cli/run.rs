@@ -2,14 +2,14 @@
 
 use super::args::RunArgs;
 use super::env::{self, Variables};
-use super::progress::Bar;
+use super::progress::{self, Bar};
 use super::report::Failure;
 use crate::debian::busybox;
-use crate::image::{self, Bootable, Cache, ImageConfig, Source};
+use crate::image::{self, Artifact, Cache, ImageConfig};
 use crate::kernel::{self, Store};
 use crate::launch::session::Outcome;
 use crate::launch::timings::{Phase, Timings};
-use crate::launch::{self, Bottle, Command};
+use crate::launch::{self, Bottle, Command, RootDisk};
 use crate::paths;
 use crate::scratch;
 use bottle_protocol::Hostname;
@@ -104,7 +104,8 @@ fn check(args: &RunArgs) -> Result<(), Failure> {
 
 fn prepare(args: &RunArgs) -> Result<Bottle, Failure> {
     let kernel = open_kernel(args.kernel.as_deref())?;
-    let image = open_image(args.image.as_deref())?;
+    let image = open_image(args)?;
+    let config = image.manifest().config.clone();
     let scratch = match args.disk {
         Some(size) => Some(scratch::create(&std::env::temp_dir(), size.0)?),
         None => None,
@@ -121,7 +122,7 @@ fn prepare(args: &RunArgs) -> Result<Bottle, Failure> {
     let name = args.name.clone().unwrap_or_else(made_up_name);
     let hostname = args.hostname.clone().unwrap_or_else(|| name.replace('_', "-"));
     let hostname = Hostname::new(&hostname).map_err(|_| RunError::Hostname { name: hostname })?;
-    let mut variables = Variables::of_image(&image.config.env, hostname.as_str(), args.tty);
+    let mut variables = Variables::of_image(&config.env, hostname.as_str(), args.tty);
     variables.extend(passed);
     Ok(Bottle {
         name,
@@ -131,9 +132,9 @@ fn prepare(args: &RunArgs) -> Result<Bottle, Failure> {
         kernel: kernel.vmlinux,
         modules: kernel.modules,
         kernel_args: args.kernel_args.clone(),
-        root: image.root,
+        root: RootDisk { tree: image.tree(), name: image.path().display().to_string(), file: image.into_file() },
         scratch,
-        command: command(args, &image.config, variables)?,
+        command: command(args, &config, variables)?,
         console: args.console,
         boot_limit: args.boot_timeout.0,
         time_limit: args.timeout.map(|limit| limit.0),
@@ -192,13 +193,12 @@ fn open_kernel(wanted: Option<&Path>) -> Result<Kernel, Failure> {
     Ok(Kernel { vmlinux: open(&installed.vmlinux)?, modules: installed.modules.as_deref().map(open).transpose()? })
 }
 
-fn open_image(wanted: Option<&Path>) -> Result<Bootable, Failure> {
+fn open_image(args: &RunArgs) -> Result<Artifact, Failure> {
     let cache = Cache::open_default()?;
-    let bar = Bar::new();
-    match wanted {
-        Some(path) if path.as_os_str() == "-" => Ok(image::open(&Source::Stdin, &cache, &bar)?),
-        Some(path) => Ok(image::open(&Source::Path(path.to_owned()), &cache, &bar)?),
-        None => Ok(image::open_default_root(&busybox::find(&paths::cache()?, &bar)?, &cache, &bar)?),
+    let progress = progress::of(args.progress, false);
+    match &args.image {
+        Some(image) => Ok(image::open(&super::images::source(image), &cache, &*progress)?),
+        None => Ok(image::open_default_root(&busybox::find(&paths::cache()?, &Bar::new())?, &cache, &*progress)?),
     }
 }
 
