@@ -1,6 +1,6 @@
 //! `pack`, `inspect` and `images` as people and programs use them. No guest is started.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on says where")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::fs;
 use std::io::Write as _;

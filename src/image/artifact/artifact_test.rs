@@ -253,7 +253,7 @@ fn the_hash_tree_is_one_of_dm_verity() {
 
 #[test]
 fn a_root_of_many_groups_is_verified_and_its_damage_counted() {
-    let data: Vec<u8> = (0..20_000_000u32).map(|at| (at >> 9 ^ at) as u8).collect();
+    let data: Vec<u8> = (0..20_000_000u32).map(|at| u8::try_from((at >> 9 ^ at) % 256).unwrap()).collect();
     let packed = Packed::of(&data);
     let artifact = packed.good();
     assert!(artifact.trailer.tree.levels().len() == 2 && artifact.trailer.tree.blocks() > 30);

@@ -7,7 +7,8 @@ use std::sync::mpsc::{Receiver, channel};
 
 /// A file of data with its tree behind it, made the slow way: all digests of a level, then all of the next.
 fn file_with_tree(blocks: u64, offset_blocks: u64) -> (File, HashTree) {
-    let data: Vec<u8> = (0..blocks * BLOCK_U64).map(|at| (at / 4096 * 7 + at % 251) as u8).collect();
+    let data: Vec<u8> =
+        (0..blocks * BLOCK_U64).map(|at| u8::try_from((at / 4096 * 7 + at % 251) % 256).unwrap()).collect();
     let mut levels = Vec::new();
     let mut digests: Vec<_> = data.chunks(BLOCK).map(verity::digest).collect();
     while digests.len() > 1 {
