@@ -2,9 +2,9 @@
 //!
 //! Measures, never asserts. `cargo bench --bench queue`; compare with `--save-baseline` and `--baseline`.
 
-use bottle_vmm::vmm::DiskSpec;
 use bottle_vmm::vmm::devices::virtio::blk::Block;
 use bottle_vmm::vmm::devices::virtio::testing::{Buffer, FakeDriver};
+use bottle_vmm::vmm::{DiskAccess, DiskSpec};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const READ: u32 = 0;
@@ -15,7 +15,9 @@ const DISK_BYTES: u64 = 16 << 20;
 fn guest() -> FakeDriver<Block> {
     let file = tempfile::tempfile().expect("a temporary file");
     file.set_len(DISK_BYTES).expect("a sparse file");
-    FakeDriver::started(Block::new(DiskSpec { file, read_only: true }).expect("the size of a file"))
+    FakeDriver::started(
+        Block::new(DiskSpec { file, access: DiskAccess::ReadOnly }, Box::new(|_, _| ())).expect("the size of a file"),
+    )
 }
 
 fn request(driver: &mut FakeDriver<Block>, kind: u32, length: usize) -> Vec<Buffer> {

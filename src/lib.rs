@@ -11,4 +11,5 @@ pub mod paths;
 pub mod progress;
 pub mod scratch;
 pub mod sys;
+pub mod verity;
 pub mod vmm;

@@ -7,7 +7,12 @@ pub trait Progress {
     /// A new step has begun, in a person's words: `unpacking linux-source-6.12`.
     fn step(&self, what: &str);
 
-    /// The current step has done `done` of about `total` of its units; `total` may grow.
+    /// A new step has begun, whose units are bytes.
+    fn step_of_bytes(&self, what: &str) {
+        self.step(what);
+    }
+
+    /// The current step has done `done` of about `total` of its units; `total` may grow, and 0 is not known.
     fn advance(&self, done: u64, total: u64);
 }
 

@@ -22,6 +22,7 @@ fn is_test(file: &str) -> bool {
     file.ends_with("_test.rs")
         || file.ends_with("testing.rs")
         || file.starts_with("tests/guest")
+        || file.starts_with("tests/artifacts")
         || file.contains("/tests/")
         || file.contains("fuzz")
 }

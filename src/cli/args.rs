@@ -18,6 +18,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Run(Box<RunArgs>),
+    Pack(PackArgs),
+    Inspect(InspectArgs),
+    Images(ImagesArgs),
     #[command(subcommand)]
     Kernel(KernelCommand),
     /// Check whether this machine can run bottles, and say what to do if not
@@ -97,8 +100,10 @@ Examples:
 // As with docker, what is given twice counts the second time, so that an alias can be overridden.
 #[command(after_help = RUN_EXAMPLES, args_override_self = true)]
 pub struct RunArgs {
-    /// What to boot: a `docker save` archive, an OCI layout or archive, a root directory, or - for an archive on standard input
+    /// What to boot: a `docker save` archive, an OCI layout or archive, a root directory, an artifact made by `pack`, or - for any of the
+    /// files on standard input
     ///
+    /// An artifact boots in place; everything else is packed into the cache the first time, and found there as long as it does not change.
     /// Without it, a small root made of Debian's busybox-static.
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<PathBuf>,
@@ -177,6 +182,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME", default_value = "60", hide_short_help = true)]
     pub boot_timeout: Seconds,
 
+    /// How the making of an image is told on standard error
+    #[arg(long, value_name = "HOW", hide_short_help = true)]
+    pub progress: Option<ProgressStyle>,
+
     /// Write when each phase was reached, as JSON
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub timings: Option<PathBuf>,
@@ -193,6 +202,125 @@ Examples:
   docker save debian:12 | bottle-vmm run --image - -- cat /etc/os-release
   bottle-vmm run -it --image agent.tar --mem 4G --cpus 2 --disk 20G
   API_KEY=... bottle-vmm run -e API_KEY --image agent.tar -- agent --task 'fix the tests'";
+
+/// How progress is told, always on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProgressStyle {
+    /// Bars on a terminal, nothing elsewhere
+    Auto,
+    /// A JSON object a line
+    Json,
+    /// Not at all
+    None,
+}
+
+/// Pack an image into one file that bottles boot in place
+///
+/// The file holds a read-only root file system, a hash tree over it, and a manifest: how to run the image, and what it was made of. The
+/// same image gives the same file, to the byte. Printed is its digest, which stands for all of it.
+#[derive(Debug, Args)]
+#[command(after_help = PACK_EXAMPLES)]
+pub struct PackArgs {
+    /// What to pack: whatever `run --image` takes
+    #[arg(value_name = "IMAGE")]
+    pub image: PathBuf,
+
+    /// The file to write
+    #[arg(short, long, value_name = "FILE.bottle")]
+    pub output: PathBuf,
+
+    /// Replace the file if it is there
+    #[arg(short, long)]
+    pub force: bool,
+
+    /// Print what was packed as JSON, and progress as JSON lines on standard error
+    #[arg(long)]
+    pub json: bool,
+
+    /// How progress is told on standard error [default: auto; json with --json]
+    #[arg(long, value_name = "HOW")]
+    pub progress: Option<ProgressStyle>,
+}
+
+const PACK_EXAMPLES: &str = "\
+Examples:
+  bottle-vmm pack agent.tar -o agent.bottle
+  docker save debian:12 | bottle-vmm pack - -o debian.bottle
+  bottle-vmm pack --force rootfs/ -o rootfs.bottle
+  bottle-vmm run --image agent.bottle -- uname -a";
+
+/// Show what an artifact is, and check that it is whole
+#[derive(Debug, Args)]
+#[command(after_help = INSPECT_EXAMPLES)]
+pub struct InspectArgs {
+    /// An artifact, or a name from `images`: of a source, or the beginning of a digest
+    #[arg(value_name = "FILE|NAME")]
+    pub name: PathBuf,
+
+    /// Read all of it and compare every byte with the digests
+    #[arg(long)]
+    pub verify: bool,
+
+    /// As JSON, and progress as JSON lines on standard error
+    #[arg(long)]
+    pub json: bool,
+
+    /// How progress is told on standard error [default: auto; json with --json]
+    #[arg(long, value_name = "HOW")]
+    pub progress: Option<ProgressStyle>,
+}
+
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  bottle-vmm inspect agent.bottle
+  bottle-vmm inspect --verify agent.bottle
+  bottle-vmm inspect --json agent.tar | jq .manifest.config.env";
+
+/// List cached images, the one that was used last first
+///
+/// `run` packs an image when it first meets it, and keeps the result here. Removing one costs packing it again, and nothing else.
+#[derive(Debug, Args)]
+#[command(after_help = IMAGES_EXAMPLES, args_conflicts_with_subcommands = true)]
+pub struct ImagesArgs {
+    #[command(subcommand)]
+    pub command: Option<ImagesCommand>,
+
+    /// As JSON; times are seconds since 1970
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ImagesCommand {
+    /// Remove cached images that no bottle runs on
+    Prune {
+        /// Keep this many, those that were used last
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        keep: usize,
+        /// Only tell what would be removed
+        #[arg(long)]
+        dry_run: bool,
+        /// Print what was removed as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove one cached image
+    Rm {
+        /// The name of its source, or the beginning of its digest
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Even if bottles run on it; they go on undisturbed
+        #[arg(short, long)]
+        force: bool,
+    },
+}
+
+const IMAGES_EXAMPLES: &str = "\
+Examples:
+  bottle-vmm images
+  bottle-vmm images prune --keep 5
+  bottle-vmm images prune --dry-run --json
+  bottle-vmm images rm agent.tar";
 
 /// Kernels for guests
 #[derive(Debug, Subcommand)]

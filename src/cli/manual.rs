@@ -40,11 +40,11 @@ fn commands_of(parent: &clap::Command) -> Vec<clap::Command> {
     for command in parent.get_subcommands().filter(|command| command.get_name() != "help") {
         let name = format!("{} {}", parent.get_display_name().unwrap_or(parent.get_name()), command.get_name());
         let command = command.clone().display_name(name.clone()).name(name);
-        if command.has_subcommands() {
-            found.extend(commands_of(&command));
-        } else {
+        let below = commands_of(&command);
+        if !command.is_subcommand_required_set() {
             found.push(command);
         }
+        found.extend(below);
     }
     found
 }
@@ -59,7 +59,15 @@ mod tests {
         let mut program = Cli::command();
         program.build();
         let names: Vec<_> = commands_of(&program).iter().map(|command| command.get_name().to_owned()).collect();
-        for name in ["bottle-vmm run", "bottle-vmm kernel install", "bottle-vmm bench boot", "bottle-vmm doctor"] {
+        assert!(!names.iter().any(|name| name == "bottle-vmm kernel"), "does nothing itself");
+        for name in [
+            "bottle-vmm run",
+            "bottle-vmm kernel install",
+            "bottle-vmm bench boot",
+            "bottle-vmm doctor",
+            "bottle-vmm images",
+            "bottle-vmm images prune",
+        ] {
             assert!(names.iter().any(|n| n == name), "{name} is not in {names:?}");
         }
     }

@@ -6,9 +6,12 @@ pub mod args;
 mod bench;
 mod doctor;
 mod env;
+mod images;
+mod inspect;
 mod kernel;
 mod manual;
 mod out;
+mod pack;
 mod progress;
 mod quantity;
 mod report;
@@ -31,6 +34,9 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(args) => run::run(&args, begin_ns),
+        Command::Pack(args) => pack::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Images(args) => images::run(&args),
         Command::Kernel(args) => kernel::run(args),
         Command::Doctor { json } => doctor::run(json),
         Command::Bench(args) => bench::run(&args),

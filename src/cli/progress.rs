@@ -1,51 +1,89 @@
-//! Progress for people: bars on a terminal, nothing elsewhere. Never on standard output.
+//! Progress for people: bars on a terminal, nothing elsewhere; for programs, JSON lines. Never on standard output.
 
-use crate::progress::Progress;
+use super::args::ProgressStyle as Style;
+use crate::progress::{Progress, Silent};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::cell::OnceCell;
-use std::time::Duration;
+use std::cell::{Cell, OnceCell};
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+/// Whoever tells progress as `wanted`; a command that prints JSON is read by a program.
+pub fn of(wanted: Option<Style>, json: bool) -> Box<dyn Progress> {
+    match (wanted, json) {
+        (Some(Style::Json), _) | (None, true) => Box::new(JsonLines::default()),
+        (Some(Style::None), _) => Box::new(Silent),
+        (Some(Style::Auto), _) | (None, false) => Box::new(Bar::new()),
+    }
+}
 
 /// A bar on standard error, made when there is something to tell: most runs find everything in the cache and need no thread for it.
-pub struct Bar(OnceCell<ProgressBar>);
+pub struct Bar {
+    bar: OnceCell<ProgressBar>,
+    in_bytes: Cell<bool>,
+}
 
 impl Bar {
     pub fn new() -> Self {
-        Self(OnceCell::new())
+        Self { bar: OnceCell::new(), in_bytes: Cell::new(false) }
     }
 
     fn get(&self) -> &ProgressBar {
-        self.0.get_or_init(|| {
+        self.bar.get_or_init(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            bar.set_style(spinner());
+            bar.set_style(spinner(false));
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         })
     }
+
+    fn begin(&self, what: &str, in_bytes: bool) {
+        self.in_bytes.set(in_bytes);
+        let shown = self.get();
+        shown.set_style(spinner(false));
+        shown.unset_length();
+        // The rate and the time left are those of this step.
+        shown.reset();
+        shown.set_message(what.to_owned());
+    }
 }
 
-fn spinner() -> ProgressStyle {
-    ProgressStyle::with_template("{spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner())
+fn spinner(in_bytes: bool) -> ProgressStyle {
+    let template = if in_bytes {
+        "{spinner} {msg} {binary_bytes} {binary_bytes_per_sec} {elapsed}"
+    } else {
+        "{spinner} {msg} {elapsed}"
+    };
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
-fn bar() -> ProgressStyle {
-    ProgressStyle::with_template("{msg} [{bar:30}] {percent}% {eta} left")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
+fn bar(in_bytes: bool) -> ProgressStyle {
+    let template = if in_bytes {
+        "{msg} [{bar:30}] {percent}% of {binary_total_bytes} {binary_bytes_per_sec} {eta} left"
+    } else {
+        "{msg} [{bar:30}] {percent}% {eta} left"
+    };
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 impl Progress for Bar {
     fn step(&self, what: &str) {
-        let shown = self.get();
-        shown.set_style(spinner());
-        shown.unset_length();
-        shown.set_position(0);
-        shown.set_message(what.to_owned());
+        self.begin(what, false);
+    }
+
+    fn step_of_bytes(&self, what: &str) {
+        self.begin(what, true);
     }
 
     fn advance(&self, done: u64, total: u64) {
         let shown = self.get();
-        if shown.length() != Some(total) {
-            shown.set_style(bar());
-            shown.set_length(total);
+        match (total, shown.length()) {
+            (0, _) if shown.position() == 0 => shown.set_style(spinner(self.in_bytes.get())),
+            (0, _) => {}
+            (total, length) if length != Some(total) => {
+                shown.set_style(bar(self.in_bytes.get()));
+                shown.set_length(total);
+            }
+            _ => {}
         }
         shown.set_position(done);
     }
@@ -53,8 +91,48 @@ impl Progress for Bar {
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        if let Some(bar) = self.0.get() {
+        if let Some(bar) = self.bar.get() {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// One object a line: `{"event":"step","what":…,"unit":…}`, then `{"event":"progress","done":…,"total":…}`, where a total of null is not
+/// known.
+#[derive(Default)]
+pub struct JsonLines {
+    told: Cell<Option<Instant>>,
+}
+
+/// Between two lines about one step.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl JsonLines {
+    fn begin(&self, what: &str, unit: Option<&str>) {
+        self.told.set(None);
+        tell(&serde_json::json!({ "event": "step", "what": what, "unit": unit }));
+    }
+}
+
+fn tell(event: &serde_json::Value) {
+    // Who closes standard error does not want to know.
+    let _ = writeln!(std::io::stderr(), "{event}");
+}
+
+impl Progress for JsonLines {
+    fn step(&self, what: &str) {
+        self.begin(what, None);
+    }
+
+    fn step_of_bytes(&self, what: &str) {
+        self.begin(what, Some("bytes"));
+    }
+
+    fn advance(&self, done: u64, total: u64) {
+        if done < total && self.told.get().is_some_and(|told| told.elapsed() < PAUSE) {
+            return;
+        }
+        self.told.set(Some(Instant::now()));
+        tell(&serde_json::json!({ "event": "progress", "done": done, "total": (total > 0).then_some(total) }));
     }
 }

@@ -2,16 +2,16 @@
 
 use super::args::RunArgs;
 use super::env::{self, Variables};
-use super::progress::Bar;
+use super::progress::{self, Bar};
 use super::report::Failure;
 use crate::debian::busybox;
 use crate::host::kvm;
-use crate::image::{self, Bootable, Cache, ImageConfig, Source};
+use crate::image::{self, Artifact, Cache, ImageConfig};
 use crate::kernel::{self, Store};
 use crate::launch::claim::Claim;
 use crate::launch::session::Outcome;
 use crate::launch::timings::{Phase, Timings};
-use crate::launch::{self, Bottle, Command, LaunchError};
+use crate::launch::{self, Bottle, Command, LaunchError, RootDisk};
 use crate::paths;
 use crate::scratch;
 use bottle_protocol::Hostname;
@@ -112,7 +112,8 @@ fn prepare(args: &RunArgs) -> Result<Bottle, Failure> {
     let hostname = Hostname::new(&hostname).map_err(|_| RunError::Hostname { name: hostname })?;
     let kvm = kvm::open().map_err(LaunchError::from)?;
     let kernel = open_kernel(args.kernel.as_deref())?;
-    let image = open_image(args.image.as_deref())?;
+    let image = open_image(args)?;
+    let config = image.manifest().config.clone();
     let scratch = match args.disk {
         Some(size) => Some(open_scratch(size)?),
         None => None,
@@ -127,7 +128,7 @@ fn prepare(args: &RunArgs) -> Result<Bottle, Failure> {
     for name in &args.env {
         passed.add_passed(name)?;
     }
-    let mut variables = Variables::of_image(&image.config.env, hostname.as_str(), args.tty);
+    let mut variables = Variables::of_image(&config.env, hostname.as_str(), args.tty);
     variables.extend(passed);
     Ok(Bottle {
         claim,
@@ -138,9 +139,9 @@ fn prepare(args: &RunArgs) -> Result<Bottle, Failure> {
         kernel: kernel.vmlinux,
         modules: kernel.modules,
         kernel_args: args.kernel_args.clone(),
-        root: image.root,
+        root: RootDisk { tree: image.tree(), name: image.path().display().to_string(), file: image.into_file() },
         scratch,
-        command: command(args, &image.config, variables)?,
+        command: command(args, &config, variables)?,
         console: args.console,
         boot_limit: args.boot_timeout.0,
         time_limit: args.timeout.map(|limit| limit.0),
@@ -212,13 +213,12 @@ fn open_kernel(wanted: Option<&Path>) -> Result<Kernel, Failure> {
     Ok(Kernel { vmlinux: open(&installed.vmlinux)?, modules: installed.modules.as_deref().map(open).transpose()? })
 }
 
-fn open_image(wanted: Option<&Path>) -> Result<Bootable, Failure> {
+fn open_image(args: &RunArgs) -> Result<Artifact, Failure> {
     let cache = Cache::open_default()?;
-    let bar = Bar::new();
-    match wanted {
-        Some(path) if path.as_os_str() == "-" => Ok(image::open(&Source::Stdin, &cache, &bar)?),
-        Some(path) => Ok(image::open(&Source::Path(path.to_owned()), &cache, &bar)?),
-        None => Ok(image::open_default_root(&busybox::find(&paths::cache()?, &bar)?, &cache, &bar)?),
+    let progress = progress::of(args.progress, false);
+    match &args.image {
+        Some(image) => Ok(image::open(&super::images::source(image), &cache, &*progress)?),
+        None => Ok(image::open_default_root(&busybox::find(&paths::cache()?, &Bar::new())?, &cache, &*progress)?),
     }
 }
 

@@ -6,19 +6,25 @@ use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// A SHA-256, written `sha256:` and 64 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Digest([u8; 32]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Digest([u8; 32]);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not of the form `sha256:` and 64 hexadecimal digits")]
-pub(crate) struct NotADigest;
+pub struct NotADigest;
 
 impl Digest {
     pub(crate) fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
     }
 
     pub(crate) fn bytes(&self) -> &[u8; 32] {
@@ -26,7 +32,8 @@ impl Digest {
     }
 
     /// Only the digits: a file name.
-    pub(crate) fn hex(&self) -> String {
+    #[must_use]
+    pub fn hex(&self) -> String {
         self.0
             .iter()
             .flat_map(|byte| [byte >> 4, byte & 15])
@@ -67,6 +74,20 @@ impl FromStr for Digest {
             *byte = value(high)? << 4 | value(low)?;
         }
         Ok(Self(bytes))
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = NotADigest;
+
+    fn try_from(text: String) -> Result<Self, NotADigest> {
+        text.parse()
     }
 }
 

@@ -3,7 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::artifact::ArtifactError;
 use super::erofs::StoreError;
+use super::is_full;
 use super::layer::LayerError;
 use super::tar::TarError;
 
@@ -81,6 +83,22 @@ pub enum ImageError {
         #[source]
         source: StoreError,
     },
+    #[error("artifact `{}` cannot be used", path.display())]
+    Artifact {
+        path: PathBuf,
+        #[source]
+        source: ArtifactError,
+    },
+    #[error("`{}` is there already", path.display())]
+    Exists { path: PathBuf },
+    #[error("`{}` is no file that could be replaced", path.display())]
+    NotAFile { path: PathBuf },
+    #[error("no image is called `{name}`")]
+    NoSuchImage { name: String },
+    #[error("`{name}` may be any of {} images: {}", candidates.len(), candidates.join(", "))]
+    Ambiguous { name: String, candidates: Vec<String> },
+    #[error("bottles run on image {digest}")]
+    InUse { digest: String },
     #[error("no place for the image cache: neither XDG_CACHE_HOME nor HOME is an absolute path")]
     NoCacheDirectory,
 }
@@ -109,6 +127,20 @@ impl ImageError {
             Self::Io { action: "read", source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "a root directory is read with your own permissions: make it readable, or use an archive, which keeps owners"
             }
+            Self::Io { source, .. } | Self::Store { source: StoreError::Write(source), .. } if is_full(source) => {
+                "make room there, or take a directory on a larger disk (XDG_CACHE_HOME names the cache's)"
+            }
+            Self::Io { action: "create" | "create a file in" | "lock", .. } => {
+                "is the directory yours to write to? XDG_CACHE_HOME names the cache's"
+            }
+            Self::Artifact { source, .. } => return source.hint().map(str::to_owned),
+            Self::Exists { .. } => "`--force` replaces it",
+            Self::NotAFile { .. } => "name a file",
+            Self::NoSuchImage { .. } => {
+                "`bottle-vmm images` lists what is cached; a digest may be cut short, a source goes by its file name"
+            }
+            Self::Ambiguous { .. } => "name more of the digest",
+            Self::InUse { .. } => "`--force` removes it all the same; the bottles are not disturbed",
             _ => return None,
         };
         Some(hint.to_owned())

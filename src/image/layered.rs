@@ -34,7 +34,7 @@ impl Layered {
         limits: &Limits,
         progress: &dyn Progress,
     ) -> Result<(Tree, Self), ImageError> {
-        progress.step("reading layers");
+        progress.step_of_bytes("reading layers");
         let lists = list_all(&layers, limits, progress)?;
         let mut tree = Tree::new(limits.entries);
         let mut left = limits.entries;

@@ -53,7 +53,7 @@ pub(crate) fn pack(
     let mut digests = BTreeMap::new();
     let mut writer = ImageWriter::new(tree, file);
     let mut done = 0;
-    progress.step("writing the root file system");
+    progress.step_of_bytes("writing the root file system");
     contents.deliver(&wanted, &mut |content, bytes| {
         let Some(&(inode, size)) = files.get(&content) else { return Ok(()) };
         let stored = match identity {
@@ -84,7 +84,9 @@ pub(crate) fn pack(
 /// What the files of the image will take, roughly: for the question whether there is room.
 pub(crate) fn estimated_bytes(tree: &Tree) -> u64 {
     let files = reachable_files(tree);
-    files.values().map(|&(_, size)| size.saturating_add(4096)).fold(0, u64::saturating_add)
+    let data = files.values().map(|&(_, size)| size.saturating_add(4096)).fold(0, u64::saturating_add);
+    // The hash tree.
+    data.saturating_add(data / 127)
 }
 
 fn store_error(directory: &Path, source: StoreError) -> ImageError {

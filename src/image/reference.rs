@@ -11,8 +11,13 @@ use super::layer::Layer;
 use super::parts::{Parts, parse, parse_digest};
 
 /// The machine that bottles have.
-const ARCHITECTURE: &str = "amd64";
-const OS: &str = "linux";
+pub(crate) const ARCHITECTURE: &str = "amd64";
+pub(crate) const OS: &str = "linux";
+
+/// The two as docker writes them.
+pub(crate) fn platform() -> String {
+    format!("{OS}/{ARCHITECTURE}")
+}
 
 /// An index may point to indexes; more than this many levels is an attack.
 const MAX_NESTED_INDEXES: usize = 4;
@@ -158,7 +163,7 @@ fn choose(candidates: Vec<Descriptor>) -> Result<Descriptor, ImageError> {
         (None, _) => {
             let shown = |platform: &Platform| format!("{}/{}", platform.os, platform.architecture);
             let found = others.iter().filter_map(|other| other.platform.as_ref().map(shown)).collect();
-            Err(ImageError::Platform { wanted: format!("{OS}/{ARCHITECTURE}"), found })
+            Err(ImageError::Platform { wanted: platform(), found })
         }
     }
 }
@@ -186,7 +191,7 @@ fn finish(
     blobs: Vec<(String, Option<Digest>)>,
 ) -> Result<Described, ImageError> {
     let document: ConfigDocument = parse(config_name, config)?;
-    let wanted = format!("{OS}/{ARCHITECTURE}");
+    let wanted = platform();
     if document.platform() != wanted {
         return Err(ImageError::Platform { wanted, found: vec![document.platform()] });
     }

@@ -6,6 +6,7 @@ use crate::control::{self, Receiver, Sender};
 use crate::monitor::process::cpu_us as own_cpu_us;
 use crate::monitor::spawn::Events;
 use crate::monitor::{LauncherRequest, MonitorEvent, MonitorPhase, MonitorProcess};
+use crate::vmm::stop::StopReason;
 use bottle_protocol::{Hello, ToHost};
 use nix::sys::resource::UsageWho;
 use std::collections::VecDeque;
@@ -23,16 +24,26 @@ pub(super) struct Guest {
     events: Events,
     console: ConsoleTail,
     statistics_due: bool,
+    /// What people call the root's file.
+    root: String,
 }
+
+/// The disk that holds the image.
+const ROOT: usize = 0;
 
 /// How long the monitor may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(2);
 
 impl Guest {
-    pub(super) fn new(monitor: &MonitorProcess, control: UnixStream, verbose: bool) -> Result<Self, LaunchError> {
+    pub(super) fn new(
+        monitor: &MonitorProcess,
+        control: UnixStream,
+        verbose: bool,
+        root: String,
+    ) -> Result<Self, LaunchError> {
         let (sender, receiver) = control::open(control)?;
         let console = ConsoleTail { lines: VecDeque::new(), verbose };
-        Ok(Self { sender, receiver, events: monitor.events()?, console, statistics_due: false })
+        Ok(Self { sender, receiver, events: monitor.events()?, console, statistics_due: false, root })
     }
 
     /// The agent's next message. The monitor's events are dealt with on the way. Cancel-safe.
@@ -105,6 +116,9 @@ impl Guest {
             Some(MonitorEvent::Console { line }) => {
                 self.console.push(line);
                 Ok(())
+            }
+            Some(MonitorEvent::Stopped(StopReason::Disk { index: ROOT, offset, fault })) => {
+                Err(LaunchError::Root { file: self.root.clone(), offset, fault })
             }
             Some(MonitorEvent::Stopped(reason)) => {
                 Err(LaunchError::GuestEnded { reason, console: self.console.text() })

@@ -5,7 +5,7 @@ use super::claim::ClaimError;
 use crate::control::ControlError;
 use crate::host::kvm::KvmUnusable;
 use crate::monitor::SpawnError;
-use crate::vmm::stop::StopReason;
+use crate::vmm::stop::{DiskFault, StopReason};
 use bottle_protocol::{ArgumentsTooLong, StartStage};
 use std::io;
 use std::time::Duration;
@@ -37,6 +37,8 @@ pub enum LaunchError {
     Silent { due: &'static str, limit: Duration, console: String },
     #[error("the guest ended ({}) before the command did{}", ended_by(reason), tail(console))]
     GuestEnded { reason: StopReason, console: String },
+    #[error("{}", root_fault(file, *offset, *fault))]
+    Root { file: String, offset: u64, fault: DiskFault },
     #[error("the guest agent hung up{}", tail(console))]
     AgentGone { console: String },
     #[error(transparent)]
@@ -74,6 +76,14 @@ impl LaunchError {
             Self::Silent { .. } | Self::GuestEnded { .. } | Self::AgentGone { .. } | Self::MonitorGone { .. } => {
                 Some(look.to_owned())
             }
+            Self::Root { fault: DiskFault::Changed, .. } => Some(
+                "`bottle-vmm inspect --verify FILE` tells what else is damaged; copy or pack it again, or, if it is one of the \
+                 cache, remove it: it is then made anew"
+                    .to_owned(),
+            ),
+            Self::Root { fault: DiskFault::Unreadable { .. }, .. } => {
+                Some("copy the image to a disk that works, or pack it again".to_owned())
+            }
             Self::Monitor { causes } if causes.iter().any(|cause| cause.contains("too small")) => {
                 Some("give the bottle more with `--mem`".to_owned())
             }
@@ -104,7 +114,17 @@ fn ended_by(reason: &StopReason) -> String {
         StopReason::Reset => "reset".to_owned(),
         StopReason::Shutdown => "triple fault".to_owned(),
         StopReason::Vcpu { index, detail } => format!("vCPU {index}: {detail}"),
+        StopReason::Disk { index, offset, fault } => format!("disk {index}: {fault:?} at byte {offset}"),
         StopReason::LauncherGone => "launcher gone".to_owned(),
+    }
+}
+
+fn root_fault(file: &str, offset: u64, fault: DiskFault) -> String {
+    match fault {
+        DiskFault::Changed => {
+            format!("`{file}` is damaged: at byte {offset} it does not hold the block that its manifest vouches for")
+        }
+        DiskFault::Unreadable { errno: value } => format!("cannot read `{file}` at byte {offset}: {}", errno(value)),
     }
 }
 

@@ -15,6 +15,8 @@ pub use error::{EXIT_OURS, LaunchError};
 use crate::host;
 use crate::monitor::process::cpu_us;
 use crate::monitor::{MonitorProcess, MonitorSpec};
+use crate::verity::HashTree;
+use crate::vmm::DiskAccess;
 use boot::Guest;
 use bottle_protocol::{
     ArgumentLimits, CONTROL_PORT, DeviceName, Hostname, ProcessId, SecretEnv, Setup, Start, ToAgent,
@@ -41,8 +43,7 @@ pub struct Bottle {
     pub modules: Option<File>,
     /// Words for the kernel command line.
     pub kernel_args: String,
-    /// EROFS, read-only, shared with any number of other bottles.
-    pub root: File,
+    pub root: RootDisk,
     /// A formatted disk for what the bottle writes; without one it stays in memory.
     pub scratch: Option<File>,
     pub command: Command,
@@ -54,6 +55,15 @@ pub struct Bottle {
     pub time_limit: Option<Duration>,
     /// Whether the monitor is asked for its statistics at the end.
     pub measure: bool,
+}
+
+/// EROFS, read-only, shared with any number of other bottles, and checked as it is read.
+pub struct RootDisk {
+    pub file: File,
+    /// Over the part of the file that is the disk.
+    pub tree: HashTree,
+    /// What people call the file.
+    pub name: String,
 }
 
 /// What runs in the guest.
@@ -93,11 +103,11 @@ fn build_machine(monitor: &MonitorProcess, bottle: &Bottle, guest_end: &UnixStre
         File::open("/dev/urandom").map_err(|source| LaunchError::Host { what: "open /dev/urandom", source })?;
     let mut descriptors: Vec<RawFd> = vec![bottle.kvm.as_raw_fd(), entropy.as_raw_fd(), bottle.kernel.as_raw_fd()];
     descriptors.extend(bottle.modules.as_ref().map(AsRawFd::as_raw_fd));
-    descriptors.push(bottle.root.as_raw_fd());
+    descriptors.push(bottle.root.file.as_raw_fd());
     descriptors.extend(bottle.scratch.as_ref().map(AsRawFd::as_raw_fd));
     descriptors.push(guest_end.as_raw_fd());
-    let mut disks_read_only = vec![true];
-    disks_read_only.extend(bottle.scratch.as_ref().map(|_| false));
+    let mut disks = vec![DiskAccess::Verified(bottle.root.tree.clone())];
+    disks.extend(bottle.scratch.as_ref().map(|_| DiskAccess::Writable));
     let spec = MonitorSpec {
         vcpus: bottle.vcpus,
         memory_mib: bottle.memory_mib,
@@ -105,7 +115,7 @@ fn build_machine(monitor: &MonitorProcess, bottle: &Bottle, guest_end: &UnixStre
         cmdline: bottle.kernel_args.clone(),
         verbose_console: bottle.console,
         modules: bottle.modules.is_some(),
-        disks_read_only,
+        disks,
         vsock_ports: vec![CONTROL_PORT],
     };
     Ok(monitor.build(&spec, &descriptors)?)
@@ -120,7 +130,7 @@ async fn run(
 ) -> Result<Outcome, LaunchError> {
     let mut signals =
         signals::Signals::watch().map_err(|source| LaunchError::Host { what: "watch for signals", source })?;
-    let mut guest = Guest::new(monitor, control, bottle.console)?;
+    let mut guest = Guest::new(monitor, control, bottle.console, bottle.root.name)?;
     let hello = tokio::select! {
         hello = guest.hello(bottle.boot_limit, timings) => hello?,
         signal = signals.termination() => return Ok(Outcome::Interrupted(signal)),

@@ -135,8 +135,8 @@ fn machine_spec(spec: MonitorSpec, descriptors: Vec<OwnedFd>, agent: &'static [u
     let mut next = || descriptors.next();
     let (Some(kvm), Some(entropy), Some(kernel)) = (next(), next(), next()) else { return Err(mismatch) };
     let modules = if spec.modules { next().map(File::from) } else { None };
-    let disks = spec.disks_read_only.iter().zip(descriptors.by_ref());
-    let disks = disks.map(|(&read_only, fd)| DiskSpec { file: fd.into(), read_only }).collect();
+    let disks = spec.disks.into_iter().zip(descriptors.by_ref());
+    let disks = disks.map(|(access, fd)| DiskSpec { file: fd.into(), access }).collect();
     let vsock_ports = spec.vsock_ports.into_iter().zip(descriptors.map(UnixStream::from)).collect();
     Ok(MachineSpec {
         kvm: kvm.into(),

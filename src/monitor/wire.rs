@@ -3,6 +3,7 @@
 //! Launcher → monitor: one [`MonitorSpec`], its descriptors attached (SCM_RIGHTS, unix(7)), then [`LauncherRequest`]s. Monitor → launcher: [`MonitorEvent`]s.
 //! The monitor is the less trusted side: the launcher bounds every packet and treats what is in it as a report, never as a request.
 
+use crate::vmm::DiskAccess;
 use crate::vmm::stop::StopReason;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg, send, sendmsg,
@@ -44,8 +45,8 @@ pub struct MonitorSpec {
     pub cmdline: String,
     pub verbose_console: bool,
     pub modules: bool,
-    /// A word for each disk: whether it is read-only.
-    pub disks_read_only: Vec<bool>,
+    /// One for each disk.
+    pub disks: Vec<DiskAccess>,
     pub vsock_ports: Vec<u32>,
 }
 
@@ -53,7 +54,7 @@ impl MonitorSpec {
     /// KVM, entropy, kernel, then modules if any, disks, vsock ports.
     #[must_use]
     pub fn descriptors(&self) -> usize {
-        3 + usize::from(self.modules) + self.disks_read_only.len() + self.vsock_ports.len()
+        3 + usize::from(self.modules) + self.disks.len() + self.vsock_ports.len()
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::verity::HashTree;
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
 
@@ -10,7 +11,10 @@ fn spec() -> MonitorSpec {
         cmdline: String::new(),
         verbose_console: false,
         modules: true,
-        disks_read_only: vec![true, false],
+        disks: vec![
+            DiskAccess::Verified(HashTree { data_blocks: u64::MAX, offset: u64::MAX, root: [255; 32] }),
+            DiskAccess::Writable,
+        ],
         vsock_ports: vec![1024],
     }
 }

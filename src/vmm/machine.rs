@@ -97,9 +97,12 @@ impl Machine {
         switch_performance_counters_off(&vm);
         create_interrupt_controllers(&vm)?;
 
+        let stop = Arc::new(Stop::new().map_err(host_error("make an eventfd"))?);
         let mut wiring = Wiring::new(&vm, &ram)?;
-        for disk in spec.disks {
-            let block = Block::new(disk).map_err(host_error("read the size of a disk"))?;
+        for (index, disk) in spec.disks.into_iter().enumerate() {
+            let stop = Arc::clone(&stop);
+            let alarm = move |offset, fault| stop.request(StopReason::Disk { index, offset, fault });
+            let block = Block::new(disk, Box::new(alarm)).map_err(host_error("read the size of a disk"))?;
             wiring.add(|_| block)?;
         }
         let (entropy, ports) = (spec.entropy, spec.vsock_ports);
@@ -124,7 +127,7 @@ impl Machine {
         let context = VcpuContext {
             mmio,
             ports: ports_bus(observer.console),
-            stop: Stop::new().map_err(host_error("make an eventfd"))?,
+            stop,
             first_exit: observer.guest_alive,
             alive: AtomicBool::new(false),
         };

@@ -1,5 +1,6 @@
 //! What a machine is made of: plain data and open descriptors, nothing to look up.
 
+use crate::verity::HashTree;
 use std::fs::File;
 use std::os::unix::net::UnixStream;
 
@@ -33,5 +34,16 @@ pub struct MachineSpec {
 #[derive(Debug)]
 pub struct DiskSpec {
     pub file: File,
-    pub read_only: bool,
+    pub access: DiskAccess,
+}
+
+/// What a guest may do with a disk, and what it is to believe of it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskAccess {
+    ReadOnly,
+    Writable,
+    /// Read-only; the disk is the part of the file that the tree is over, and each block is checked before the guest has it. One that
+    /// does not pass ends the machine.
+    Verified(HashTree),
 }

@@ -15,8 +15,20 @@ pub enum StopReason {
     Shutdown,
     /// KVM could not go on with a vCPU; the text has KVM's own numbers.
     Vcpu { index: u8, detail: String },
+    /// A verified disk (0 is vda) cannot hand out what it should, at this byte of its file.
+    Disk { index: usize, offset: u64, fault: DiskFault },
     /// The launcher closed its side of the control socket.
     LauncherGone,
+}
+
+/// Why a verified disk cannot hand out a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskFault {
+    /// It is not the block that the hash tree tells of, or the file ends before it.
+    Changed,
+    /// The host cannot read it.
+    Unreadable { errno: i32 },
 }
 
 /// Set once; later reasons are consequences of the first.

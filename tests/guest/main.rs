@@ -8,6 +8,7 @@ mod bottle;
 mod setup;
 mod terminal;
 
+mod artifacts;
 mod bad_input;
 mod commands;
 mod disks;

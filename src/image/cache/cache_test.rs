@@ -1,7 +1,8 @@
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 
-use super::draft::Draft;
+use super::draft::{Draft, Existing, Published};
 
 fn text(draft: &mut Draft, text: &str) {
     draft.file_mut().write_all(text.as_bytes()).unwrap();
@@ -12,14 +13,14 @@ fn both_kinds_of_draft_get_their_name_at_the_end() {
     let directory = tempfile::tempdir().unwrap();
     let drafts = directory.path().join("drafts");
     let target = directory.path().join("target");
-    for mut draft in [Draft::new(directory.path(), "drafts").unwrap(), Draft::named(&drafts).unwrap()] {
+    for mut draft in [Draft::new(directory.path(), "drafts", 0o600).unwrap(), Draft::named(&drafts, 0o600).unwrap()] {
         text(&mut draft, "text");
         assert!(!target.exists());
-        draft.publish(&target, |_| false).unwrap();
+        assert_eq!(draft.publish(&target, &Existing::Refuse).unwrap(), Published::Draft);
         assert_eq!(fs::read_to_string(&target).unwrap(), "text");
         fs::remove_file(&target).unwrap();
     }
-    assert_eq!(fs::read_dir(&drafts).unwrap().count(), 0);
+    assert!(!drafts.exists());
 }
 
 #[test]
@@ -27,27 +28,36 @@ fn what_is_there_is_kept_if_it_is_the_same_and_replaced_otherwise() {
     let directory = tempfile::tempdir().unwrap();
     let target = directory.path().join("target");
     fs::write(&target, "old").unwrap();
-    let mut draft = Draft::new(directory.path(), "drafts").unwrap();
-    text(&mut draft, "new");
-    draft.publish(&target, |there| there.len() == 3).unwrap();
-    assert_eq!(fs::read_to_string(&target).unwrap(), "old");
-    let mut draft = Draft::new(directory.path(), "drafts").unwrap();
-    text(&mut draft, "newer");
-    draft.publish(&target, |there| there.len() == 5).unwrap();
-    assert_eq!(fs::read_to_string(&target).unwrap(), "newer");
+    let drafts = directory.path().join("drafts");
+    for make in [|at: &Path| Draft::new(at.parent().unwrap(), "drafts", 0o600), |at: &Path| Draft::named(at, 0o600)] {
+        fs::write(&target, "old").unwrap();
+        let publish = |words: &str, existing: Existing<'_>| {
+            let mut draft = make(&drafts).unwrap();
+            text(&mut draft, words);
+            draft.publish(&target, &existing)
+        };
+        assert_eq!(publish("new", Existing::KeepIf(&|_| true)).unwrap(), Published::Kept);
+        assert_eq!(publish("new", Existing::Refuse).unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&target).unwrap(), "old");
+        assert_eq!(publish("newer", Existing::KeepIf(&|_| false)).unwrap(), Published::Draft);
+        assert_eq!(fs::read_to_string(&target).unwrap(), "newer");
+        assert_eq!(publish("newest", Existing::Replace).unwrap(), Published::Draft);
+        assert_eq!(fs::read_to_string(&target).unwrap(), "newest");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
 }
 
 #[test]
 fn an_abandoned_draft_leaves_nothing_and_one_of_the_dead_is_swept() {
     let directory = tempfile::tempdir().unwrap();
-    drop(Draft::new(directory.path(), "drafts").unwrap());
+    drop(Draft::new(directory.path(), "drafts", 0o600).unwrap());
     let drafts = directory.path().join("drafts");
-    let living = Draft::named(&drafts).unwrap();
+    let living = Draft::named(&drafts, 0o600).unwrap();
     // Nobody holds its lock.
     fs::write(drafts.join("1-0"), "half").unwrap();
-    drop(Draft::named(&drafts).unwrap());
+    drop(Draft::named(&drafts, 0o600).unwrap());
     let left: Vec<_> = fs::read_dir(&drafts).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 1, "{left:?}");
     drop(living);
-    assert_eq!(fs::read_dir(&drafts).unwrap().count(), 0);
+    assert!(!drafts.exists(), "the last one takes the directory along");
 }

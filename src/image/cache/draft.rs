@@ -4,14 +4,14 @@
 //! file system has no such files (NFS, some overlays), a named one under a lock does: the next draft sweeps those whose
 //! lock nobody holds.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg};
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, RenameFlags, renameat2};
 use nix::unistd::linkat;
 
 /// Another process may put a file of the same name there again and again, but hardly so often.
@@ -21,6 +21,22 @@ const ATTEMPTS: usize = 16;
 pub(crate) struct Draft {
     file: File,
     named: Option<Named>,
+}
+
+/// What becomes of a file that has the name already.
+pub(crate) enum Existing<'a> {
+    /// It stays if it is the same, and is replaced otherwise.
+    KeepIf(&'a dyn Fn(&Path) -> bool),
+    Replace,
+    Refuse,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Published {
+    /// The draft has the name now.
+    Draft,
+    /// What was there is the same.
+    Kept,
 }
 
 /// The fallback's name and lock.
@@ -34,33 +50,38 @@ impl Drop for Named {
     fn drop(&mut self) {
         // After publishing there is nothing under this name any more.
         let _gone = fs::remove_file(&self.path);
+        // Another draft in it keeps the directory.
+        let _kept = self.path.parent().map(fs::remove_dir);
     }
 }
 
 impl Draft {
-    /// On the file system of `directory`; the fallback's files lie in `drafts` inside it.
-    pub(crate) fn new(directory: &Path, drafts: &str) -> io::Result<Self> {
+    /// On the file system of `directory`; the fallback's files lie in `drafts` inside it. What `mode` allows, the umask may still forbid.
+    pub(crate) fn new(directory: &Path, drafts: &str, mode: u32) -> io::Result<Self> {
         let unnamed =
-            OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).mode(0o600).open(directory);
+            OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).mode(mode).open(directory);
         match unnamed {
             Ok(file) => Ok(Self { file, named: None }),
             Err(error) => match Errno::from_raw(error.raw_os_error().unwrap_or_default()) {
                 // "Not here", as file systems and kernels without O_TMPFILE put it (open(2)).
                 Errno::EOPNOTSUPP | Errno::EISDIR | Errno::ENOENT | Errno::EINVAL => {
-                    Self::named(&directory.join(drafts))
+                    Self::named(&directory.join(drafts), mode)
                 }
                 _ => Err(error),
             },
         }
     }
 
-    pub(super) fn named(drafts: &Path) -> io::Result<Self> {
-        fs::create_dir_all(drafts)?;
-        sweep(drafts)?;
+    pub(super) fn named(drafts: &Path, mode: u32) -> io::Result<Self> {
         for number in 0..ATTEMPTS {
+            make_directory(drafts)?;
+            sweep(drafts)?;
             let path = drafts.join(format!("{}-{number}", std::process::id()));
-            let file = match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            let file = match OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path) {
+                // The latter: whoever ended last took the directory along.
+                Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {
+                    continue;
+                }
                 opened => opened?,
             };
             let lock = Flock::lock(file.try_clone()?, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
@@ -70,6 +91,10 @@ impl Draft {
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     pub(crate) fn file_mut(&mut self) -> &mut File {
@@ -86,27 +111,76 @@ impl Draft {
         self.file
     }
 
-    /// Gives it its name. What has that name already is kept if it is the `same`, and replaced otherwise.
-    pub(crate) fn publish(self, path: &Path, same: impl Fn(&Metadata) -> bool) -> io::Result<()> {
-        let own_name = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+    /// Another descriptor of it, which can only read.
+    pub(crate) fn reader(&self) -> io::Result<File> {
+        File::open(self.own_name())
+    }
+
+    fn own_name(&self) -> String {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd())
+    }
+
+    /// Gives it its name, at once or not at all.
+    pub(crate) fn publish(self, path: &Path, existing: &Existing<'_>) -> io::Result<Published> {
         for _ in 0..ATTEMPTS {
-            let linked = match &self.named {
-                None => linkat(AT_FDCWD, own_name.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW),
-                Some(named) => linkat(AT_FDCWD, &named.path, AT_FDCWD, path, AtFlags::empty()),
-            };
-            match linked {
-                Ok(()) => return Ok(()),
+            match self.link(path) {
+                Ok(()) => return Ok(Published::Draft),
                 Err(Errno::EEXIST) => {}
+                // No file has two names there, as on FAT.
+                Err(Errno::EPERM | Errno::EOPNOTSUPP | Errno::EMLINK) if self.named.is_some() => {
+                    return self.rename(path, existing);
+                }
                 Err(errno) => return Err(errno.into()),
             }
-            match fs::symlink_metadata(path) {
-                Ok(there) if same(&there) => return Ok(()),
-                Ok(_) => ignore_missing(fs::remove_file(path))?,
-                Err(error) => ignore_missing(Err(error))?,
+            match existing {
+                Existing::Refuse => return Err(io::ErrorKind::AlreadyExists.into()),
+                Existing::KeepIf(same) if same(path) => return Ok(Published::Kept),
+                Existing::KeepIf(_) | Existing::Replace => match self.replace(path) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    replaced => return replaced.map(|()| Published::Draft),
+                },
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
     }
+
+    fn link(&self, path: &Path) -> nix::Result<()> {
+        match &self.named {
+            None => linkat(AT_FDCWD, self.own_name().as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW),
+            Some(named) => linkat(AT_FDCWD, &named.path, AT_FDCWD, path, AtFlags::empty()),
+        }
+    }
+
+    /// There is one file of that name at any moment: the old one, then this one.
+    fn replace(&self, path: &Path) -> io::Result<()> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let beside = path.with_file_name(format!(".{name}.{}", std::process::id()));
+        ignore_missing(fs::remove_file(&beside))?;
+        self.link(&beside)?;
+        fs::rename(&beside, path).inspect_err(|_| {
+            let _gone = fs::remove_file(&beside);
+        })
+    }
+
+    fn rename(&self, path: &Path, existing: &Existing<'_>) -> io::Result<Published> {
+        let Some(named) = &self.named else { return Err(io::ErrorKind::Unsupported.into()) };
+        match existing {
+            Existing::Refuse => {
+                renameat2(AT_FDCWD, &named.path, AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE)?;
+            }
+            Existing::KeepIf(same) if same(path) => return Ok(Published::Kept),
+            Existing::KeepIf(_) | Existing::Replace => fs::rename(&named.path, path)?,
+        }
+        Ok(Published::Draft)
+    }
+}
+
+/// For its owner only, with the directories above it.
+pub(super) fn make_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
@@ -117,8 +191,12 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
 }
 
 /// Removes the drafts of processes that are no more: their locks went with them.
-fn sweep(drafts: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(drafts)? {
+pub(super) fn sweep(drafts: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(drafts) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
         let path = entry?.path();
         let Ok(file) = OpenOptions::new().write(true).open(&path) else { continue };
         if Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok() {

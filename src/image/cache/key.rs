@@ -1,9 +1,11 @@
 //! What tells that a source is still what it was, without reading it. Law: looks at metadata only.
+//!
+//! A source is remembered by its place, and with it what it was then: of a file that changes every day there is one recollection.
 
 use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::image::digest::{Digest, Digester};
@@ -12,41 +14,48 @@ use crate::image::digest::{Digest, Digester};
 /// again without another one. Then it is read once more the next time.
 const SETTLED_AFTER: Duration = Duration::from_millis(50);
 
+/// What the root for when no image is named is called.
+const DEFAULT_ROOT: &str = "(default root)";
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Key {
-    digest: Digest,
+    /// Which recollection is this source's.
+    place: Digest,
+    /// Changes when the source does.
+    state: Digest,
     changed: SystemTime,
+    /// What people call the source.
+    name: PathBuf,
 }
 
 impl Key {
     /// Of a file at `path`, which is canonical. Contents cannot change without `ctime`.
     pub(crate) fn of_file(path: &Path, metadata: &Metadata) -> Self {
-        let mut digester = Digester::default();
-        digester.part(b"file");
-        digester.part(path.as_os_str().as_bytes());
+        let mut state = Digester::default();
         for number in [metadata.dev(), metadata.ino(), metadata.size()] {
-            digester.number(number);
+            state.number(number);
         }
         for number in [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()] {
-            digester.number(number.cast_unsigned());
+            state.number(number.cast_unsigned());
         }
-        Self { digest: digester.finish(), changed: system_time((metadata.ctime(), metadata.ctime_nsec())) }
+        let changed = system_time((metadata.ctime(), metadata.ctime_nsec()));
+        Self { place: place(b"file", path), state: state.finish(), changed, name: path.to_owned() }
+    }
+
+    /// Of an OCI layout, which is what its index says.
+    pub(crate) fn of_layout(path: &Path, index: (&Path, &Metadata)) -> Self {
+        Self { name: path.to_owned(), ..Self::of_file(index.0, index.1) }
     }
 
     /// Of a directory that stands for itself.
-    pub(crate) fn of_directory(fingerprint: &Digest, latest_change: (i64, i64)) -> Self {
-        let mut digester = Digester::default();
-        digester.part(b"directory");
-        digester.part(fingerprint.bytes());
-        Self { digest: digester.finish(), changed: system_time(latest_change) }
+    pub(crate) fn of_directory(path: &Path, fingerprint: &Digest, latest_change: (i64, i64)) -> Self {
+        let changed = system_time(latest_change);
+        Self { place: place(b"directory", path), state: *fingerprint, changed, name: path.to_owned() }
     }
 
     /// Of the default root made from the file that this is the key of.
     pub(crate) fn for_default_root(&self) -> Self {
-        let mut digester = Digester::default();
-        digester.part(b"default root");
-        digester.part(self.digest.bytes());
-        Self { digest: digester.finish(), changed: self.changed }
+        Self { place: place(b"default root", &self.name), name: DEFAULT_ROOT.into(), ..self.clone() }
     }
 
     /// May it be remembered?
@@ -55,8 +64,23 @@ impl Key {
     }
 
     pub(super) fn file_name(&self) -> String {
-        self.digest.hex()
+        self.place.hex()
     }
+
+    pub(super) fn state(&self) -> Digest {
+        self.state
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.name.to_string_lossy().into_owned()
+    }
+}
+
+fn place(kind: &[u8], path: &Path) -> Digest {
+    let mut digester = Digester::default();
+    digester.part(kind);
+    digester.part(path.as_os_str().as_bytes());
+    digester.finish()
 }
 
 /// Times before 1970 are as good as 1970 here: long past.

@@ -1,52 +1,58 @@
-//! Images that were made before, by content. Law: knows files and digests, not how an image is made.
+//! Artifacts that were made before, by what they were made of. Law: knows files and digests, not how an image is made.
 //!
-//!     <cache>/v1/<image id>/root.erofs   the image
-//!     <cache>/v1/<image id>/image.json   its configuration and size, written last: without it there is no image
-//!     <cache>/v1/sources/<key>           which image a file or directory, as it was when it was read, came to
-//!     <cache>/v1/locks/<image id>        held, and there, while the image is made
-//!     <cache>/v1/drafts/                 files in the making, where the file system has none without a name
+//!     <cache>/v1.1/<image id>.bottle     an artifact; its times are those of its making and of its last use (atime)
+//!     <cache>/v1.1/sources/<place>       which image a file or directory, as it was when it was read, came to
+//!     <cache>/v1.1/locks/<image id>      held, and there, while the image is made
+//!     <cache>/v1.1/drafts/               files in the making, where the file system has none without a name
 //!
 //! Any number of processes may use it at once. A file gets its name when it is complete and on the disk, so a process
-//! that dies at any point leaves nothing that could be taken for good, and, with `O_TMPFILE`, nothing at all.
+//! that dies at any point leaves nothing that could be taken for good, and, with `O_TMPFILE`, nothing at all. Who runs an
+//! artifact holds a shared lock on it, so that pruning knows; an artifact that is removed all the same stays whole for who has it open.
 
 mod draft;
+mod entries;
 mod key;
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::stat::futimens;
+use nix::sys::time::TimeSpec;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use draft::Draft;
+pub(crate) use draft::{Draft, Existing, Published};
+pub use entries::{Entry, Pruned};
 pub(crate) use key::Key;
 
-use super::Bootable;
-use super::config::ImageConfig;
+use super::artifact::{Artifact, FORMAT};
 use super::digest::Digest;
 use super::erofs::WRITER_VERSION;
 use super::error::ImageError;
-use super::pack::Packed;
 
-const ROOT: &str = "root.erofs";
-const RECORD: &str = "image.json";
 const LOCKS: &str = "locks";
 const SOURCES: &str = "sources";
 const DRAFTS: &str = "drafts";
+const ARTIFACT: &str = "bottle";
 
-/// A directory of images that were made bootable.
+/// A directory of artifacts.
 #[derive(Debug, Clone)]
 pub struct Cache {
     directory: PathBuf,
 }
 
+/// What a source came to.
 #[derive(Debug, Serialize, Deserialize)]
-struct Record {
-    /// Of `root.erofs`: one that was cut short is not taken for good.
-    bytes: u64,
-    config: ImageConfig,
+struct Recollection {
+    /// See [`Key`].
+    state: Digest,
+    /// The image's ID.
+    image: Digest,
+    /// What people call the source.
+    name: String,
 }
 
 /// While this lives, no other process makes the image.
@@ -70,16 +76,14 @@ impl Cache {
         let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         // The XDG base directory specification has relative values ignored.
         let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
-        Self::at(&base.ok_or(ImageError::NoCacheDirectory)?.join("bottle-vmm/images"))
+        Ok(Self::at(&base.ok_or(ImageError::NoCacheDirectory)?.join("bottle-vmm/images")))
     }
 
-    /// The cache in `directory`, which is made, for its owner only, if it is missing.
-    pub fn at(directory: &Path) -> Result<Self, ImageError> {
+    /// The cache in `directory`, which is made, for its owner only, when there is something to put into it.
+    #[must_use]
+    pub fn at(directory: &Path) -> Self {
         // An image made by another version of the writer is another image.
-        let directory = directory.join(format!("v{WRITER_VERSION}"));
-        make_directory(&directory)?;
-        make_directory(&directory.join(SOURCES))?;
-        Ok(Self { directory })
+        Self { directory: directory.join(format!("v{FORMAT}.{WRITER_VERSION}")) }
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -87,18 +91,16 @@ impl Cache {
     }
 
     /// What the source came to when it was last read, if it has not changed and its image is still there.
-    pub(crate) fn recall(&self, key: &Key) -> Option<Bootable> {
-        let text = fs::read_to_string(self.source(key)).ok()?;
-        self.load(&text.parse().ok()?)
+    pub(crate) fn recall(&self, key: &Key) -> Option<Artifact> {
+        let recollection: Recollection = serde_json::from_slice(&fs::read(self.source(key)).ok()?).ok()?;
+        if recollection.state == key.state() { self.load(&recollection.image) } else { None }
     }
 
-    /// The image called `id`. Whatever is wrong with it, it is then made anew.
-    pub(crate) fn load(&self, id: &Digest) -> Option<Bootable> {
-        let directory = self.image(id);
-        let record: Record = serde_json::from_slice(&fs::read(directory.join(RECORD)).ok()?).ok()?;
-        let root = File::open(directory.join(ROOT)).ok()?;
-        let whole = root.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == record.bytes);
-        whole.then(|| Bootable { root, config: record.config, digest: id.to_string() })
+    /// The image called `id`, to be used. Whatever is wrong with it, it is then made anew.
+    pub(crate) fn load(&self, id: &Digest) -> Option<Artifact> {
+        let path = self.image(id);
+        let artifact = Artifact::open(File::open(&path).ok()?, &path).ok()?;
+        (artifact.manifest().source.id == *id).then(|| used(artifact))
     }
 
     /// Waits for a process that is making the same image. It then has it, or has failed or died.
@@ -116,41 +118,40 @@ impl Cache {
 
     /// A file in the making, on the cache's file system.
     pub(crate) fn draft(&self) -> Result<Draft, ImageError> {
-        Draft::new(&self.directory, DRAFTS).map_err(|source| io_error("create a file in", &self.directory, source))
+        make_directory(&self.directory)?;
+        let draft = Draft::new(&self.directory, DRAFTS, 0o600);
+        draft.map_err(|source| io_error("create a file in", &self.directory, source))
     }
 
-    /// Makes a finished image part of the cache.
-    pub(crate) fn publish(&self, draft: Draft, packed: Packed, config: ImageConfig) -> Result<Bootable, ImageError> {
-        let Packed { file, bytes, digest } = packed;
-        let directory = self.image(&digest);
-        make_directory(&directory)?;
-        let root = directory.join(ROOT);
-        file.sync_data().map_err(|source| io_error("write", &root, source))?;
-        drop(file);
-        // One of equal length is the same image, and bottles that run on it share its pages.
-        let same = |there: &fs::Metadata| there.is_file() && there.len() == bytes;
-        draft.publish(&root, same).map_err(|source| io_error("create", &root, source))?;
-        let record = Record { bytes, config };
-        let text =
-            serde_json::to_vec(&record).map_err(|error| io_error("create", &directory.join(RECORD), error.into()))?;
-        self.put(&directory.join(RECORD), &text)?;
-        let root_file = File::open(&root).map_err(|source| io_error("open", &root, source))?;
-        Ok(Bootable { root: root_file, config: record.config, digest: digest.to_string() })
+    /// Makes a finished artifact of the image called `id` part of the cache.
+    pub(crate) fn publish(&self, draft: Draft, id: &Digest, digest: &Digest) -> Result<Artifact, ImageError> {
+        let path = self.image(id);
+        let open =
+            |file| Artifact::open(file, &path).map_err(|source| ImageError::Artifact { path: path.clone(), source });
+        let synced = draft.file().sync_data().and_then(|()| draft.reader());
+        let own = synced.map_err(|source| io_error("write", &path, source))?;
+        // Bottles that run on the one that is there share its pages.
+        let there = || Artifact::open(File::open(&path).ok()?, &path).ok().filter(|there| there.digest() == *digest);
+        let published = draft.publish(&path, &Existing::KeepIf(&|_| there().is_some()));
+        match (published.map_err(|source| io_error("create", &path, source))?, there()) {
+            (Published::Kept, Some(artifact)) => Ok(used(artifact)),
+            _ => Ok(used(open(own)?)),
+        }
     }
 
     /// Notes what `key` came to, so that it need not be read again.
-    pub(crate) fn remember(&self, key: &Key, image: &Bootable) -> Result<(), ImageError> {
-        self.put(&self.source(key), image.digest.as_bytes())
-    }
-
-    fn put(&self, path: &Path, bytes: &[u8]) -> Result<(), ImageError> {
+    pub(crate) fn remember(&self, key: &Key, image: &Artifact) -> Result<(), ImageError> {
+        let recollection = Recollection { state: key.state(), image: image.manifest().source.id, name: key.name() };
+        let path = self.source(key);
+        make_directory(&self.directory.join(SOURCES))?;
+        let text = serde_json::to_vec(&recollection).map_err(|error| io_error("create", &path, error.into()))?;
         let mut draft = self.draft()?;
-        let written = draft.file_mut().write_all(bytes).and_then(|()| draft.publish(path, |_| false));
-        written.map_err(|source| io_error("create", path, source))
+        let written = draft.file_mut().write_all(&text).and_then(|()| draft.publish(&path, &Existing::Replace));
+        written.map(drop).map_err(|source| io_error("create", &path, source))
     }
 
     fn image(&self, id: &Digest) -> PathBuf {
-        self.directory.join(id.hex())
+        self.directory.join(id.hex()).with_extension(ARTIFACT)
     }
 
     fn source(&self, key: &Key) -> PathBuf {
@@ -158,11 +159,26 @@ impl Cache {
     }
 }
 
+/// Notes that the artifact is used, and that it is in use as long as it is open anywhere.
+fn used(artifact: Artifact) -> Artifact {
+    // The kernel's own idea of now is as coarse as its tick. On a read-only cache none of this is possible, and nobody prunes it.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let _unnoted = futimens(artifact.file(), &TimeSpec::from_duration(now), &TimeSpec::UTIME_OMIT);
+    hold(artifact.file());
+    artifact
+}
+
+#[expect(
+    deprecated,
+    reason = "the lock is to live as long as the open file, its copies in other processes included; `Flock` ends it"
+)]
+fn hold(file: &File) {
+    use std::os::fd::AsRawFd;
+    let _unlocked = nix::fcntl::flock(file.as_raw_fd(), FlockArg::LockSharedNonblock);
+}
+
 fn make_directory(path: &Path) -> Result<(), ImageError> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| io_error("create", path, source))
+    draft::make_directory(path).map_err(|source| io_error("create", path, source))
 }
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> ImageError {

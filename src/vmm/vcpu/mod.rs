@@ -15,7 +15,7 @@ const SYSTEM_EVENT_SHUTDOWN: u32 = 1;
 pub struct VcpuContext {
     pub mmio: Bus,
     pub ports: Bus,
-    pub stop: Stop,
+    pub stop: Arc<Stop>,
     /// Told once, when the guest first reaches the monitor: the kernel's first sign of life, whatever its console.
     pub first_exit: Box<dyn Fn() + Send + Sync>,
     pub alive: AtomicBool,

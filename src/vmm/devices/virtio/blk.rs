@@ -1,14 +1,19 @@
 //! virtio-blk (virtio 1.3 §5.2): a host file as a disk.
 //!
 //! At worst a guest reads what its own disk holds and, on a writable one, fills it. The file is read by position, so that any
-//! number of monitors share one. Requests are served in order on the event loop's thread, between guest memory and the page cache.
+//! number of monitors share one. Requests are served in order on the event loop's thread, between guest memory and the page cache;
+//! a verified disk ([`verified`]) is checked on the way.
+
+mod verified;
 
 use super::{Active, DeviceKind, F_EVENT_IDX, F_VERSION_1, VirtioDevice, copy_config};
 use crate::sys::positioned::{read_at, write_at};
 use crate::vmm::memory::GuestRam;
-use crate::vmm::spec::DiskSpec;
+use crate::vmm::spec::{DiskAccess, DiskSpec};
+use crate::vmm::stop::DiskFault;
 use std::fs::File;
 use std::io;
+use verified::{Fault, VerifiedFile};
 use virtio_queue::DescriptorChain;
 use virtio_queue::desc::split::Descriptor;
 use vm_memory::{Address as _, Bytes, GuestAddress, GuestMemoryBackend, VolatileSlice};
@@ -40,6 +45,9 @@ mod status {
 /// What GET_ID answers, padded with zeros to 20 bytes.
 const SERIAL: &[u8; 20] = b"bottle-vmm\0\0\0\0\0\0\0\0\0\0";
 
+/// Told when a verified disk cannot hand out what it should: the byte of the file, and why. Must not block.
+pub type Alarm = Box<dyn Fn(u64, DiskFault) + Send>;
+
 pub struct Block {
     disk: Disk,
     features: u64,
@@ -48,24 +56,39 @@ pub struct Block {
 }
 
 struct Disk {
-    file: File,
-    read_only: bool,
+    backing: Backing,
     /// Bytes, whole sectors.
     capacity: u64,
+    alarm: Alarm,
+}
+
+enum Backing {
+    ReadOnly(File),
+    Writable(File),
+    Verified(Box<VerifiedFile>),
 }
 
 impl Block {
     /// # Errors
-    /// When the file's size cannot be found out.
-    pub fn new(spec: DiskSpec) -> io::Result<Self> {
+    /// When the file's size cannot be found out, or there is no hash tree of the size that is told.
+    pub fn new(spec: DiskSpec, alarm: Alarm) -> io::Result<Self> {
+        let DiskSpec { file, access } = spec;
+        let (bytes, backing) = match access {
+            DiskAccess::ReadOnly => (file.metadata()?.len(), Backing::ReadOnly(file)),
+            DiskAccess::Writable => (file.metadata()?.len(), Backing::Writable(file)),
+            DiskAccess::Verified(tree) => {
+                let file = VerifiedFile::new(file, tree)?;
+                (file.len(), Backing::Verified(Box::new(file)))
+            }
+        };
         // A trailing part of a sector is not reachable, as on any disk.
-        let sectors = spec.file.metadata()?.len() / SECTOR;
+        let sectors = bytes / SECTOR;
         // No flushing is offered: what a bottle writes is thrown away at its end, so nothing has to reach a disk, ever.
-        let access = if spec.read_only { F_READ_ONLY } else { 0 };
+        let access = if matches!(backing, Backing::Writable(_)) { 0 } else { F_READ_ONLY };
         let mut config = [0; 16];
         config[..8].copy_from_slice(&sectors.to_le_bytes());
         config[12..].copy_from_slice(&SEGMENTS_MAX.to_le_bytes());
-        let disk = Disk { file: spec.file, read_only: spec.read_only, capacity: sectors * SECTOR };
+        let disk = Disk { backing, capacity: sectors * SECTOR, alarm };
         Ok(Self { disk, features: F_VERSION_1 | F_EVENT_IDX | F_SEG_MAX | access, config, active: None })
     }
 }
@@ -130,11 +153,15 @@ fn split_off_status(input: &mut Vec<Buffer>) -> Option<GuestAddress> {
 }
 
 /// Serves one request; returns the number of bytes written to guest memory, the status included.
-fn serve(disk: &Disk, ram: &GuestRam, chain: DescriptorChain<&GuestRam>) -> u32 {
+fn serve(disk: &mut Disk, ram: &GuestRam, chain: DescriptorChain<&GuestRam>) -> u32 {
     let Some(request) = Request::parse(ram, chain) else { return 0 };
     let (code, written) = match disk.execute(ram, &request) {
         Ok(written) => (status::OK, written),
         Err(Refusal::Io) => (status::IO_ERROR, 0),
+        Err(Refusal::Fault(Fault { offset, fault })) => {
+            (disk.alarm)(offset, fault);
+            (status::IO_ERROR, 0)
+        }
         Err(Refusal::Unsupported) => (status::UNSUPPORTED, 0),
     };
     if ram.write_obj(code, request.status).is_ok() { written.saturating_add(1) } else { 0 }
@@ -142,14 +169,16 @@ fn serve(disk: &Disk, ram: &GuestRam, chain: DescriptorChain<&GuestRam>) -> u32 
 
 enum Refusal {
     Io,
+    /// Not the guest's fault.
+    Fault(Fault),
     Unsupported,
 }
 
 impl Disk {
-    fn execute(&self, ram: &GuestRam, request: &Request) -> Result<u32, Refusal> {
+    fn execute(&mut self, ram: &GuestRam, request: &Request) -> Result<u32, Refusal> {
         match request.kind {
             request::IN => self.transfer(ram, request, true),
-            request::OUT if !self.read_only => self.transfer(ram, request, false),
+            request::OUT if matches!(self.backing, Backing::Writable(_)) => self.transfer(ram, request, false),
             request::OUT => Err(Refusal::Io),
             request::FLUSH => Ok(0),
             request::GET_ID => identify(ram, request),
@@ -158,7 +187,7 @@ impl Disk {
     }
 
     /// Moves all data buffers to or from the file, one after another from the request's sector on.
-    fn transfer(&self, ram: &GuestRam, request: &Request, to_guest: bool) -> Result<u32, Refusal> {
+    fn transfer(&mut self, ram: &GuestRam, request: &Request, to_guest: bool) -> Result<u32, Refusal> {
         let (data, other) =
             if to_guest { (&request.input, &request.output) } else { (&request.output, &request.input) };
         // Data in the wrong direction is a mistake to report, not to pass over.
@@ -175,17 +204,31 @@ impl Disk {
         for buffer in data {
             for slice in ram.get_slices(buffer.address, buffer.length) {
                 let slice: VolatileSlice<'_> = slice.map_err(|_| Refusal::Io)?;
-                let moved = if to_guest {
-                    read_at(&self.file, &slice, position)
-                } else {
-                    write_at(&self.file, &slice, position)
-                };
-                moved.map_err(|_| Refusal::Io)?;
+                match &mut self.backing {
+                    Backing::Verified(file) => copy_verified(file, &slice, position, end)?,
+                    Backing::ReadOnly(file) | Backing::Writable(file) if to_guest => {
+                        read_at(file, &slice, position).map_err(|_| Refusal::Io)?;
+                    }
+                    Backing::Writable(file) => write_at(file, &slice, position).map_err(|_| Refusal::Io)?,
+                    Backing::ReadOnly(_) => return Err(Refusal::Io),
+                }
                 position += slice.len() as u64;
             }
         }
         u32::try_from(if to_guest { length } else { 0 }).map_err(|_| Refusal::Io)
     }
+}
+
+/// Fills the whole slice from `position` on; the request ends at `end`.
+fn copy_verified(file: &mut VerifiedFile, slice: &VolatileSlice<'_>, position: u64, end: u64) -> Result<(), Refusal> {
+    let mut done = 0;
+    while done < slice.len() {
+        let bytes = file.at(position + done as u64, end).map_err(Refusal::Fault)?;
+        let part = &bytes[..bytes.len().min(slice.len() - done)];
+        slice.offset(done).map_err(|_| Refusal::Io)?.copy_from(part);
+        done += part.len();
+    }
+    Ok(())
 }
 
 /// The driver has to have room for all of the serial (§5.2.6).
@@ -228,7 +271,7 @@ impl VirtioDevice for Block {
 
     fn queue_notified(&mut self, queue: u16) {
         if let (Some(active), REQUEST_QUEUE) = (&mut self.active, queue) {
-            active.drain(REQUEST_QUEUE.into(), |ram, chain| serve(&self.disk, ram, chain));
+            active.drain(REQUEST_QUEUE.into(), |ram, chain| serve(&mut self.disk, ram, chain));
         }
     }
 }

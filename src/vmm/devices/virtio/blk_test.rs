@@ -20,8 +20,13 @@ fn disk_file() -> File {
     file
 }
 
+fn block(file: File, read_only: bool) -> Block {
+    let access = if read_only { DiskAccess::ReadOnly } else { DiskAccess::Writable };
+    Block::new(DiskSpec { file, access }, Box::new(|offset, fault| panic!("{fault:?} at {offset}"))).unwrap()
+}
+
 fn disk(file: &File, read_only: bool) -> FakeDriver<Block> {
-    FakeDriver::started(Block::new(DiskSpec { file: file.try_clone().unwrap(), read_only }).unwrap())
+    FakeDriver::started(block(file.try_clone().unwrap(), read_only))
 }
 
 fn header(kind: u32, sector: u64) -> [u8; 16] {
@@ -301,9 +306,9 @@ fn a_file_truncated_under_the_disk_is_an_io_error() {
 #[test]
 fn a_full_file_system_is_an_io_error() {
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let block = Block::new(DiskSpec { file: disk_file(), read_only: false }).unwrap();
-    let capacity = block.disk.capacity;
-    let mut driver = FakeDriver::started(Block { disk: Disk { file: full, read_only: false, capacity }, ..block });
+    let mut block = block(disk_file(), false);
+    block.disk.backing = Backing::Writable(full);
+    let mut driver = FakeDriver::started(block);
     let data = driver.data(&[1; 512]);
     assert_eq!(submit(&mut driver, request::OUT, 0, &[data]), (1, IO_ERROR));
 }
@@ -344,7 +349,7 @@ fn two_machines_share_a_disk_without_disturbing_each_other() {
 
 #[test]
 fn nothing_is_served_before_the_start_and_after_a_reset() {
-    let mut driver = FakeDriver::new(Block::new(DiskSpec { file: disk_file(), read_only: true }).unwrap());
+    let mut driver = FakeDriver::new(block(disk_file(), true));
     driver.kick(0);
     driver.start(u64::MAX);
     driver.set_status(0);

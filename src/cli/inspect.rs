@@ -1,0 +1,104 @@
+//! `bottle-vmm inspect`: what an artifact says of itself, and whether it is whole.
+
+use super::args::InspectArgs;
+use super::images::{Summary, print_json};
+use super::out;
+use super::progress;
+use super::report::Failure;
+use crate::image::artifact::{Artifact, Manifest};
+use crate::image::{self, Cache, ImageError};
+use indicatif::HumanBytes;
+use serde::Serialize;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Inspected<'a> {
+    #[serde(flatten)]
+    summary: Summary,
+    /// Only with `--verify`; without success there is nothing to print.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified: Option<bool>,
+    manifest: &'a Manifest,
+}
+
+pub fn run(args: &InspectArgs) -> Result<ExitCode, Failure> {
+    let artifact = find(&args.name)?;
+    if args.verify {
+        let progress = progress::of(args.progress, args.json);
+        let path = artifact.path().to_owned();
+        artifact.verify(&*progress).map_err(|source| ImageError::Artifact { path, source })?;
+    }
+    if args.json {
+        let verified = args.verify.then_some(true);
+        return print_json(&Inspected { summary: Summary::of(&artifact), verified, manifest: artifact.manifest() });
+    }
+    print(&artifact, args.verify)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A file that is one, or what an image at that path came to, or a name of the cache.
+fn find(name: &Path) -> Result<Artifact, Failure> {
+    let cache = Cache::open_default();
+    if name.exists() || name.as_os_str().as_bytes().contains(&b'/') {
+        let remembered = cache.ok().and_then(|cache| image::recall(name, &cache));
+        return remembered.map_or_else(|| Ok(image::open_artifact(name)?), Ok);
+    }
+    Ok(cache?.find(&name.to_string_lossy())?.artifact)
+}
+
+fn print(artifact: &Artifact, verified: bool) -> Result<(), Failure> {
+    let Manifest { created_by, config, source, root, tree, .. } = artifact.manifest();
+    let words = |words: &[String]| words.iter().map(|word| shown(word)).collect::<Vec<_>>().join(" ");
+    let mut lines = vec![
+        ("Artifact", artifact.path().display().to_string()),
+        ("Digest", artifact.digest().to_string()),
+        ("Image ID", source.id.to_string()),
+        ("Created by", created_by.clone()),
+        ("Platform", artifact.platform().0),
+        ("Size", HumanBytes(artifact.bytes()).to_string()),
+        ("Root", format!("{}, {:?}, compression {:?}", HumanBytes(root.bytes), root.file_system, root.compression)),
+        ("Root digest", tree.root_digest.to_string()),
+        ("Entrypoint", words(&config.entrypoint)),
+        ("Command", words(&config.cmd)),
+        ("User", config.user.clone()),
+        ("Directory", config.working_dir.clone()),
+        ("Ports", words(&config.exposed_ports)),
+        ("Stop signal", config.stop_signal.clone().unwrap_or_default()),
+    ];
+    lines.extend(config.env.iter().map(|variable| ("Variable", variable.clone())));
+    lines.extend(config.labels.iter().map(|(name, value)| ("Label", format!("{name}={value}"))));
+    lines.extend(source.layers.iter().map(|layer| ("Layer", layer.to_string())));
+    if verified {
+        lines.push(("Verified", "every byte is the one that was written".to_owned()));
+    }
+    for (name, value) in lines.into_iter().filter(|(_, value)| !value.is_empty()) {
+        out::line(format_args!("{name:<12} {}", clean(&value)))?;
+    }
+    Ok(())
+}
+
+/// A word as it would have to be typed.
+fn shown(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("{word:?}") }
+}
+
+/// What an image says must not drive the terminal.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_an_image_are_told_apart_and_cannot_drive_a_terminal() {
+        assert_eq!(shown("--flag=a/b"), "--flag=a/b");
+        assert_eq!((shown("two words"), shown("")), ("\"two words\"".to_owned(), "\"\"".to_owned()));
+        assert_eq!(clean("a\x1b[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
+    }
+}

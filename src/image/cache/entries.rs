@@ -1,0 +1,210 @@
+//! What is in the cache: told, found by name, and removed. Law: what is open stays whole; what is not understood is removed first.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::draft::sweep;
+use super::{ARTIFACT, Cache, DRAFTS, LOCKS, Recollection, SOURCES, io_error};
+use crate::image::artifact::Artifact;
+use crate::image::digest::Digest;
+use crate::image::error::ImageError;
+
+/// An artifact of the cache.
+#[derive(Debug)]
+pub struct Entry {
+    pub artifact: Artifact,
+    /// Where its sources were found, as far as they are remembered.
+    pub names: Vec<String>,
+    /// What it takes on the disk, in bytes.
+    pub disk_bytes: u64,
+    pub created: SystemTime,
+    pub used: SystemTime,
+    /// Some bottle runs on it.
+    pub in_use: bool,
+}
+
+/// What pruning did, or would do.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    pub removed: Vec<Entry>,
+    /// Due to be removed, but bottles run on them.
+    pub in_use: Vec<Entry>,
+    /// Files of other versions of the program, and damaged ones.
+    pub stale: Vec<PathBuf>,
+    /// Bytes of the disk.
+    pub freed: u64,
+}
+
+impl Cache {
+    /// All artifacts, the one that was used last first.
+    pub fn entries(&self) -> Result<Vec<Entry>, ImageError> {
+        Ok(self.look_through()?.0)
+    }
+
+    /// The one artifact that `name` means: the beginning of its digest or image ID, or the name or path of a source.
+    pub fn find(&self, name: &str) -> Result<Entry, ImageError> {
+        let digits = name.strip_prefix("sha256:").unwrap_or(name);
+        let hex = !digits.is_empty() && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let begins = |digest: &Digest| hex && digest.hex().starts_with(digits);
+        let file_name = |source: &String| Path::new(source).file_name().is_some_and(|file| file == name);
+        let meant = |entry: &Entry| {
+            begins(&entry.artifact.digest())
+                || begins(&entry.artifact.manifest().source.id)
+                || entry.names.iter().any(|source| source == name || file_name(source))
+        };
+        let mut found: Vec<_> = self.entries()?.into_iter().filter(meant).collect();
+        match (found.pop(), found.is_empty()) {
+            (Some(only), true) => Ok(only),
+            (None, _) => Err(ImageError::NoSuchImage { name: name.to_owned() }),
+            (Some(last), false) => {
+                found.push(last);
+                let shown = |entry: &Entry| format!("{} ({})", entry.artifact.digest(), entry.names.join(", "));
+                Err(ImageError::Ambiguous { name: name.to_owned(), candidates: found.iter().map(shown).collect() })
+            }
+        }
+    }
+
+    /// Removes an artifact; with `force` also one that bottles run on, which then end as if nothing had happened.
+    pub fn remove(&self, entry: &Entry, force: bool) -> Result<(), ImageError> {
+        if !self.discard(entry.artifact.path(), force)? {
+            return Err(ImageError::InUse { digest: entry.artifact.digest().to_string() });
+        }
+        self.forget_sources(false);
+        Ok(())
+    }
+
+    /// Removes all artifacts but the `keep` that were used last and those that bottles run on, and what else is of no use.
+    pub fn prune(&self, keep: usize, dry_run: bool) -> Result<Pruned, ImageError> {
+        let (mut entries, mut stale) = self.look_through()?;
+        stale.extend(self.other_versions());
+        let mut pruned = Pruned::default();
+        for entry in entries.split_off(keep.min(entries.len())) {
+            let gone = if dry_run { !entry.in_use } else { self.discard(entry.artifact.path(), false)? };
+            if gone {
+                pruned.freed += entry.disk_bytes;
+                pruned.removed.push(entry);
+            } else {
+                pruned.in_use.push(entry);
+            }
+        }
+        for path in stale {
+            let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.blocks() * 512);
+            if dry_run || self.discard(&path, false).unwrap_or(false) {
+                pruned.freed += bytes;
+                pruned.stale.push(path);
+            }
+        }
+        if !dry_run {
+            self.forget_sources(true);
+            let _unswept = sweep(&self.directory.join(DRAFTS));
+            let _unswept = sweep(&self.directory.join(LOCKS));
+        }
+        Ok(pruned)
+    }
+
+    /// Removes a file unless bottles run on it and `force` is not given; tells whether it is gone.
+    fn discard(&self, path: &Path, force: bool) -> Result<bool, ImageError> {
+        let removed = || match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path, error)),
+            _ => Ok(true),
+        };
+        if force {
+            return removed();
+        }
+        match File::open(path).map(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock)) {
+            // Locked until it is gone: who comes now finds nothing, or has what was there.
+            Ok(Ok(_lock)) => removed(),
+            Ok(Err((_, nix::errno::Errno::EWOULDBLOCK))) => Ok(false),
+            // Where there are no locks, nobody holds one.
+            _ => removed(),
+        }
+    }
+
+    /// Artifacts, and paths of what should be one and is not.
+    fn look_through(&self) -> Result<(Vec<Entry>, Vec<PathBuf>), ImageError> {
+        let recollections = self.recollections();
+        let (mut entries, mut stale) = (Vec::new(), Vec::new());
+        for path in artifacts_in(&self.directory)? {
+            match self.entry(&path, &recollections) {
+                Some(entry) => entries.push(entry),
+                // Removed meanwhile.
+                None if !path.exists() => {}
+                None => stale.push(path),
+            }
+        }
+        entries.sort_by_key(|entry| (std::cmp::Reverse(entry.used), entry.artifact.digest()));
+        Ok((entries, stale))
+    }
+
+    fn entry(&self, path: &Path, recollections: &[(PathBuf, Recollection)]) -> Option<Entry> {
+        // Looking is no use: it must not move the time of the last one.
+        let quiet = OpenOptions::new().read(true).custom_flags(libc::O_NOATIME).open(path);
+        let file = quiet.or_else(|_| File::open(path)).ok()?;
+        let metadata = file.metadata().ok()?;
+        let in_use = file.try_clone().ok().is_some_and(|file| {
+            matches!(
+                Flock::lock(file, FlockArg::LockExclusiveNonblock).map(drop),
+                Err((_, nix::errno::Errno::EWOULDBLOCK))
+            )
+        });
+        let artifact = Artifact::open(file, path).ok()?;
+        let id = artifact.manifest().source.id;
+        if self.image(&id) != path {
+            return None;
+        }
+        let of_it = recollections.iter().filter(|(_, recollection)| recollection.image == id);
+        let mut names: Vec<_> = of_it.map(|(_, recollection)| recollection.name.clone()).collect();
+        names.sort_unstable();
+        Some(Entry {
+            artifact,
+            names,
+            disk_bytes: metadata.blocks() * 512,
+            created: metadata.modified().ok()?,
+            used: metadata.accessed().ok()?,
+            in_use,
+        })
+    }
+
+    fn recollections(&self) -> Vec<(PathBuf, Recollection)> {
+        let paths = fs::read_dir(self.directory.join(SOURCES)).into_iter().flatten().flatten();
+        let read = |path: PathBuf| Some((path.clone(), serde_json::from_slice(&fs::read(path).ok()?).ok()?));
+        paths.filter_map(|entry| read(entry.path())).collect()
+    }
+
+    /// Removes recollections of images that are gone; with `unclear`, those that nobody understands as well.
+    fn forget_sources(&self, unclear: bool) {
+        let understood = self.recollections();
+        for entry in fs::read_dir(self.directory.join(SOURCES)).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let recollection = understood.iter().find(|(known, _)| *known == path);
+            let useless = recollection.map_or(unclear, |(_, recollection)| !self.image(&recollection.image).exists());
+            if useless {
+                // Costs a reading of the source at most, and that it stays costs nothing.
+                let _kept = fs::remove_file(path);
+            }
+        }
+    }
+
+    /// Artifacts of other versions of the program, which may be used again, but cost no more than work.
+    fn other_versions(&self) -> Vec<PathBuf> {
+        let Some(directory) = self.directory.parent() else { return Vec::new() };
+        let versions = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+        let others = versions.filter(|path| *path != self.directory && path.is_dir());
+        others.flat_map(|path| artifacts_in(&path).unwrap_or_default()).collect()
+    }
+}
+
+fn artifacts_in(directory: &Path) -> Result<Vec<PathBuf>, ImageError> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(io_error("read", directory, error)),
+    };
+    let paths = entries.flatten().map(|entry| entry.path());
+    Ok(paths.filter(|path| path.extension().is_some_and(|extension| extension == ARTIFACT)).collect())
+}

@@ -1,0 +1,115 @@
+//! The file that an image is packed into. Law: it is there whole, under its name, or not at all.
+
+use std::fs;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use super::artifact::Artifact;
+use super::cache::{Draft, Existing};
+use super::error::ImageError;
+use super::is_full;
+use crate::progress::Progress;
+
+/// For the draft, where a file system has no files without a name.
+const DRAFTS: &str = ".bottle-vmm-drafts";
+/// Copied between two words about it.
+const STEP: u64 = 64 << 20;
+
+/// Where an artifact goes.
+#[derive(Debug, Clone)]
+pub struct Output {
+    path: PathBuf,
+    /// A file of that name is replaced.
+    force: bool,
+}
+
+impl Output {
+    #[must_use]
+    pub fn new(path: &Path, force: bool) -> Self {
+        Self { path: path.to_owned(), force }
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        }
+    }
+
+    /// What can be wrong with it before anything is done.
+    pub(super) fn check(&self) -> Result<(), ImageError> {
+        match fs::symlink_metadata(&self.path) {
+            Ok(there) if !there.is_file() => Err(ImageError::NotAFile { path: self.path.clone() }),
+            Ok(_) if !self.force => Err(ImageError::Exists { path: self.path.clone() }),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failed("create")(error)),
+            // `dir/`, with or without a directory of that name.
+            _ if self.path.file_name().is_none() || ends_with_slash(&self.path) => {
+                Err(ImageError::NotAFile { path: self.path.clone() })
+            }
+            _ => self.draft().map(drop),
+        }
+    }
+
+    pub(super) fn draft(&self) -> Result<Draft, ImageError> {
+        let directory = self.directory();
+        if !directory.is_dir() {
+            return Err(self.failed("create")(io::ErrorKind::NotFound.into()));
+        }
+        Draft::new(directory, DRAFTS, 0o666).map_err(|source| ImageError::Io {
+            action: "create a file in",
+            path: directory.to_owned(),
+            source,
+        })
+    }
+
+    /// Gives a finished artifact its name.
+    pub(super) fn publish(&self, draft: Draft) -> Result<Artifact, ImageError> {
+        let own = draft.file().sync_data().and_then(|()| draft.reader()).map_err(self.failed("write"))?;
+        let artifact = Artifact::open(own, &self.path)
+            .map_err(|source| ImageError::Artifact { path: self.path.clone(), source })?;
+        let existing = if self.force { Existing::Replace } else { Existing::Refuse };
+        draft.publish(&self.path, &existing).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => ImageError::Exists { path: self.path.clone() },
+            _ => self.failed("create")(error),
+        })?;
+        Ok(artifact)
+    }
+
+    /// Copies an artifact, and checks the copy: damage is not passed on.
+    pub(super) fn copy(&self, from: &Artifact, progress: &dyn Progress) -> Result<Artifact, ImageError> {
+        let unreadable = |source| ImageError::Io { action: "read", path: from.path().to_owned(), source };
+        progress.step_of_bytes("copying the artifact");
+        let mut source = from.file().try_clone().map_err(unreadable)?;
+        source.seek(SeekFrom::Start(0)).map_err(unreadable)?;
+        let mut draft = self.draft()?;
+        let mut done = 0;
+        while done < from.bytes() {
+            let step = (&source).take(STEP.min(from.bytes() - done));
+            match io::copy(&mut { step }, draft.file_mut()) {
+                Ok(0) => return Err(ImageError::Changed { path: from.path().to_owned() }),
+                Ok(copied) => done += copied,
+                Err(error) if is_full(&error) => return Err(self.failed("write")(error)),
+                Err(error) => return Err(unreadable(error)),
+            }
+            progress.advance(done, from.bytes());
+        }
+        let damaged = |source| ImageError::Artifact { path: from.path().to_owned(), source };
+        let copy = Artifact::open(draft.writer().map_err(self.failed("write"))?, &self.path).map_err(damaged)?;
+        copy.verify(progress).map_err(damaged)?;
+        self.publish(draft)
+    }
+
+    fn failed(&self, action: &'static str) -> impl Fn(io::Error) -> ImageError {
+        let path = self.path.clone();
+        move |source| ImageError::Io { action, path: path.clone(), source }
+    }
+}
+
+fn ends_with_slash(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(b"/")
+}

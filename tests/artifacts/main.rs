@@ -1,0 +1,241 @@
+//! `pack`, `inspect` and `images` as people and programs use them. No guest is started.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_bottle-vmm");
+
+/// A directory of one's own, with a cache in it and an image that is a root directory.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        fs::create_dir(place.path("root")).unwrap();
+        fs::write(place.path("root/file"), vec![5; 300_000]).unwrap();
+        // Sources that are this young are not remembered.
+        std::thread::sleep(std::time::Duration::from_millis(60));
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env("XDG_CACHE_HOME", self.path("cache"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    #[track_caller]
+    fn succeeds(&self, arguments: &[&str]) -> String {
+        succeeded(&self.run(arguments))
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        serde_json::from_str(&self.succeeds(arguments)).unwrap()
+    }
+
+    #[track_caller]
+    fn fails(&self, arguments: &[&str], parts: &[&str]) {
+        failed(&self.run(arguments), parts);
+    }
+
+    /// Has the root directory packed into the cache, as `run` does it before it needs KVM or a kernel.
+    fn cache_it(&self, name: &str) {
+        let path = self.path(name);
+        let cache = bottle_vmm::image::Cache::at(&self.path("cache/bottle-vmm/images"));
+        let source = bottle_vmm::image::Source::Path(path);
+        bottle_vmm::image::open(&source, &cache, &bottle_vmm::progress::Silent).unwrap();
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.0.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+#[track_caller]
+fn succeeded(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[track_caller]
+fn failed(output: &Output, parts: &[&str]) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{stderr}");
+    assert_eq!(output.stdout, b"");
+    for part in parts {
+        assert!(stderr.contains(part), "`{part}` is missing in:\n{stderr}");
+    }
+}
+
+#[test]
+fn pack_prints_the_digest_and_the_same_image_gives_the_same_file() {
+    let place = Place::new();
+    let digest = place.succeeds(&["pack", "root", "-o", "a.bottle"]);
+    assert!(digest.starts_with("sha256:") && digest.trim_end().len() == 71, "{digest}");
+    let again = place.json(&["pack", "root", "-o", "b.bottle", "--json"]);
+    assert_eq!(again["digest"], digest.trim_end());
+    assert_eq!(again["path"], "b.bottle");
+    assert!(fs::read(place.path("a.bottle")).unwrap() == fs::read(place.path("b.bottle")).unwrap());
+    assert_eq!(place.names(), ["a.bottle", "b.bottle", "root"]);
+}
+
+#[test]
+fn an_artifact_comes_through_standard_input_too() {
+    let place = Place::new();
+    let digest = place.succeeds(&["pack", "root", "-o", "a.bottle"]);
+    let mut command = place.command(&["pack", "-", "-o", "b.bottle"]);
+    let output = command.stdin(fs::File::open(place.path("a.bottle")).unwrap()).output().unwrap();
+    assert_eq!(succeeded(&output), digest);
+    let mut child =
+        place.command(&["pack", "-", "-o", "c.bottle"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let half = &fs::read(place.path("a.bottle")).unwrap()[..100_000];
+    child.stdin.take().unwrap().write_all(half).unwrap();
+    failed(&child.wait_with_output().unwrap(), &["standard input", "cut short", "hint: "]);
+}
+
+#[test]
+fn a_file_that_is_there_is_replaced_only_by_force() {
+    let place = Place::new();
+    fs::write(place.path("a.bottle"), "mine").unwrap();
+    place.fails(&["pack", "root", "-o", "a.bottle"], &["`a.bottle` is there already", "--force"]);
+    assert_eq!(fs::read(place.path("a.bottle")).unwrap(), b"mine");
+    place.succeeds(&["pack", "root", "-o", "a.bottle", "--force"]);
+    place.succeeds(&["inspect", "--verify", "a.bottle"]);
+}
+
+#[test]
+fn outputs_that_cannot_be() {
+    let place = Place::new();
+    fs::create_dir(place.path("dir")).unwrap();
+    place.fails(&["pack", "root", "-o", "dir", "--force"], &["`dir` is no file", "hint: "]);
+    place.fails(&["pack", "root", "-o", "none/a.bottle"], &["none/a.bottle"]);
+    place.fails(&["pack", "root", "-o", "/proc/a.bottle"], &["/proc", "hint: "]);
+    place.fails(&["pack", "none", "-o", "a.bottle"], &["none"]);
+    place.fails(&["pack", "root"], &["--output"]);
+    assert_eq!(place.names(), ["dir", "root"]);
+}
+
+#[test]
+fn inspect_tells_what_it_is_and_names_what_is_wrong() {
+    let place = Place::new();
+    let digest = place.succeeds(&["pack", "root", "-o", "a.bottle"]);
+    let text = place.succeeds(&["inspect", "a.bottle", "--verify"]);
+    for part in [digest.trim_end(), "linux/amd64", "Verified"] {
+        assert!(text.contains(part), "`{part}` is missing in:\n{text}");
+    }
+    assert!(!place.succeeds(&["inspect", "a.bottle"]).contains("Verified"));
+    let json = place.json(&["inspect", "--json", "--verify", "a.bottle"]);
+    assert_eq!((&json["verified"], &json["digest"]), (&true.into(), &digest.trim_end().into()));
+    assert_eq!(json["manifest"]["source"]["kind"], "directory");
+    let mut bytes = fs::read(place.path("a.bottle")).unwrap();
+    bytes[4100] ^= 1;
+    fs::write(place.path("bad.bottle"), bytes).unwrap();
+    place.succeeds(&["inspect", "bad.bottle"]);
+    place.fails(&["inspect", "--verify", "bad.bottle"], &["`bad.bottle`", "the first at byte 4096", "hint: "]);
+    place.fails(&["inspect", "root"], &["root"]);
+    fs::write(place.path("text"), "text").unwrap();
+    place.fails(&["inspect", "text"], &["does not begin as an artifact does", "hint: "]);
+    place.fails(&["inspect", "no-such-name"], &["no image is called `no-such-name`", "hint: "]);
+}
+
+#[test]
+fn the_cache_is_listed_inspected_by_name_and_pruned() {
+    let place = Place::new();
+    assert_eq!(place.json(&["images", "--json"]), serde_json::json!([]));
+    place.cache_it("root");
+    let listed = place.json(&["images", "--json"]);
+    let (digest, source) = (listed[0]["digest"].as_str().unwrap(), listed[0]["sources"][0].as_str().unwrap());
+    assert_eq!(Path::new(source), place.path("root").canonicalize().unwrap());
+    assert!(listed[0]["last_used"].as_u64() >= listed[0]["created"].as_u64());
+    let table = place.succeeds(&["images"]);
+    assert!(table.starts_with("NAME") && table.contains("root") && table.contains(&digest[7..19]), "{table}");
+    assert!(place.succeeds(&["inspect", &digest[..15]]).contains(digest));
+    let dry = place.json(&["images", "prune", "--dry-run", "--json"]);
+    assert_eq!((&dry["removed"][0]["digest"], &dry["dry_run"]), (&digest.into(), &true.into()));
+    assert!(place.succeeds(&["images", "prune", "--keep", "1"]).contains("freed 0 B"));
+    assert_eq!(place.json(&["images", "--json"]).as_array().unwrap().len(), 1);
+    assert_eq!(place.succeeds(&["images", "rm", "root"]).trim_end(), digest);
+    place.fails(&["images", "rm", "root"], &["no image is called `root`"]);
+    place.cache_it("root");
+    assert!(place.succeeds(&["images", "prune"]).contains("removed"));
+    assert_eq!(place.json(&["images", "--json"]), serde_json::json!([]));
+}
+
+#[test]
+fn progress_is_json_lines_on_request_and_nothing_off_a_terminal() {
+    let place = Place::new();
+    let output = place.run(&["pack", "root", "-o", "a.bottle", "--json"]);
+    let events: Vec<serde_json::Value> =
+        String::from_utf8(output.stderr).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let steps: Vec<_> = events.iter().filter(|event| event["event"] == "step").collect();
+    assert!(steps.len() >= 3 && steps.iter().any(|step| step["unit"] == "bytes"), "{events:?}");
+    assert!(events.iter().any(|event| event["event"] == "progress" && event["done"] == event["total"]), "{events:?}");
+    assert_eq!(place.run(&["pack", "root", "-o", "b.bottle"]).stderr, b"");
+    assert_eq!(place.run(&["pack", "root", "-o", "c.bottle", "--json", "--progress", "none"]).stderr, b"");
+}
+
+/// A disk that fills up while the artifact is written: nothing of it remains, and the way out is told.
+#[test]
+fn a_full_disk_in_the_middle_is_an_error_and_leaves_nothing() {
+    let place = Place::new();
+    // Enough for the pages that hold zeros to be holes, too little for the rest.
+    let script = format!("ulimit -f 100; trap '' XFSZ; exec {PROGRAM} pack root -o a.bottle");
+    let limited = |directory: &Path| {
+        let mut command = Command::new("bash");
+        command.args(["-c", &script]).current_dir(directory).env("XDG_CACHE_HOME", place.path("cache"));
+        command.output().unwrap()
+    };
+    failed(&limited(place.0.path()), &["bottle-vmm: cannot", "hint: make room"]);
+    assert_eq!(place.names(), ["root"]);
+    // The real thing, where this machine lets an ordinary user mount a tmpfs of his own.
+    let script = format!(
+        "mkdir small && mount -t tmpfs -o size=200k none small && {{ {PROGRAM} pack root -o small/a.bottle; code=$?; ls -A small >&2; exit $code; }}"
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]).current_dir(place.0.path());
+    let output = command.env("XDG_CACHE_HOME", place.path("cache")).output().unwrap();
+    if output.status.code() == Some(125) {
+        failed(&output, &["hint: make room"]);
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("\na.bottle"), "something remains");
+    } else {
+        eprintln!("SKIPPED: no tmpfs here: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// Killed at any moment, packing leaves no file under the name, and the next try succeeds.
+#[test]
+fn a_killed_pack_leaves_nothing_under_the_name() {
+    let place = Place::new();
+    fs::write(place.path("root/large"), vec![6; 60_000_000]).unwrap();
+    for delay in [0, 5, 20, 40, 80] {
+        let mut child = place.command(&["pack", "root", "-o", "a.bottle"]).stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        child.kill().unwrap();
+        let finished = child.wait().unwrap().success();
+        assert_eq!(place.path("a.bottle").exists(), finished, "after {delay} ms");
+        let _ = fs::remove_file(place.path("a.bottle"));
+        assert_eq!(place.names(), ["root"]);
+    }
+    place.succeeds(&["pack", "root", "-o", "a.bottle"]);
+    place.succeeds(&["inspect", "--verify", "a.bottle"]);
+}
