@@ -8,10 +8,12 @@ mod bottle;
 mod setup;
 mod terminal;
 
+mod agents;
 mod artifacts;
 mod bad_input;
 mod commands;
 mod disks;
+mod dockerfiles;
 mod images;
 mod lifetime;
 mod measuring;

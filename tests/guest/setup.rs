@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use bottle_vmm::debian::busybox;
+use bottle_vmm::image::{self, Cache, Source};
 use bottle_vmm::paths;
 use bottle_vmm::progress::Silent;
 use nix::fcntl::{Flock, FlockArg};
@@ -71,16 +72,39 @@ fn cache() -> PathBuf {
 
 /// A `docker save` archive of Debian with a user `node`, built by buildah from `tests/images/agent.Dockerfile`.
 pub fn agent_archive() -> PathBuf {
-    let _turn = lock("agent-image");
+    built("agent", "agent.Dockerfile", "build")
+}
+
+/// The same of the real thing: Debian with git, Node, Claude Code and Codex. A gigabyte, made in minutes; also packed already, as the
+/// emulated host has only memory to do it in.
+pub fn agents_archive() -> PathBuf {
+    let archive = built("agents", "agents.Dockerfile", "build-agents");
+    image::open(&Source::Path(archive.clone()), &Cache::open_default().unwrap(), &Silent).unwrap();
+    archive
+}
+
+/// The archive that a recipe of `tests/images` makes, made again when the recipe changes.
+fn built(name: &str, dockerfile: &str, script: &str) -> PathBuf {
+    let _turn = lock(&format!("{name}-image"));
     let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images");
-    let key = [fs::read(recipe.join("agent.Dockerfile")).unwrap(), fs::read(recipe.join("build")).unwrap()].concat();
-    let archive = cache().join(format!("agent-{:016x}.tar", fnv1a(&key)));
+    let key = [fs::read(recipe.join(dockerfile)).unwrap(), fs::read(recipe.join(script)).unwrap()].concat();
+    let archive = cache().join(format!("{name}-{:016x}.tar", fnv1a(&key)));
     if !archive.exists() {
         eprintln!("setting up: an image, by buildah");
-        let output = Command::new(recipe.join("build")).arg(&archive).output().unwrap();
+        let output = Command::new(recipe.join(script)).arg(&archive).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     archive
+}
+
+/// A program of Debian's, by the package of its name.
+pub fn install(package: &str) {
+    let _turn = lock("apt");
+    let there = Command::new("which").arg(package).output().unwrap().status.success();
+    if !there {
+        let output = Command::new("apt-get").args(["install", "-qy", "--no-install-recommends", package]).output().unwrap();
+        assert!(output.status.success(), "{package}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 /// Enough to tell recipes apart.
