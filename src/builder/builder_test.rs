@@ -37,7 +37,10 @@ impl Tools {
     /// A program: a shell script, `$HERE` being the test's directory and `$ID` the archive's image id.
     fn with(self, name: &str, script: &str) -> Self {
         let id = self.id();
-        let text = format!("#!/bin/sh\nHERE='{}'\nID={id}\necho \"$0 $*\" >>$HERE/calls\n{script}\n", self.directory.path().display());
+        let text = format!(
+            "#!/bin/sh\nHERE='{}'\nID={id}\necho \"$0 $*\" >>$HERE/calls\n{script}\n",
+            self.directory.path().display()
+        );
         let path = self.path("bin").join(name);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -107,8 +110,9 @@ fn docker_comes_first_if_its_daemon_answers() {
 
 #[test]
 fn buildx_hands_the_image_to_the_daemon() {
-    let docker =
-        format!("case $1 in version) echo 27;; buildx) {WRITE_ID};; build) exit 1;; save) cat $HERE/archive.tar;; esac");
+    let docker = format!(
+        "case $1 in version) echo 27;; buildx) {WRITE_ID};; build) exit 1;; save) cat $HERE/archive.tar;; esac"
+    );
     let tools = Tools::new().with("docker", &docker);
     tools.build().unwrap();
     assert!(tools.calls().contains("docker buildx build --load --iidfile"), "{}", tools.calls());
@@ -123,19 +127,29 @@ fn without_a_daemon_podman_builds_and_without_podman_buildah() {
     assert_eq!(tools.build().unwrap().digest, tools.id());
     let tools = Tools::new().with("buildah", &buildah("echo building"));
     assert_eq!(tools.build().unwrap().digest, tools.id());
-    // Here is neither a runtime nor unshare.
+    // It knows no runtime.
     let calls = tools.calls();
     assert!(calls.contains("build-using-dockerfile --layers --format docker --isolation chroot --iidfile"), "{calls}");
 }
 
+/// Writes an example that can be run.
+const SPEC: &str = "[ $1 = spec ] && echo '{\"process\":{},\"mounts\":[]}' >$3/config.json";
+
 #[test]
-fn a_runtime_and_namespaces_leave_the_isolation_to_the_builder() {
-    let tools = Tools::new().with("buildah", &buildah(":")).with("crun", "exit 0").with("unshare", "exit 0");
+fn a_runtime_that_works_leaves_the_isolation_to_the_builder() {
+    let builder = buildah(":").replace("case $1 in", "case $1 in info) echo crun;;");
+    for (runtime, chroot) in
+        [(format!("{SPEC}; exit 0"), false), (format!("{SPEC} || exit 1"), true), ("exit 0".into(), true)]
+    {
+        let tools = Tools::new().with("buildah", &builder).with("crun", &runtime);
+        tools.build().unwrap();
+        assert_eq!(tools.calls().contains("--isolation chroot"), chroot, "{runtime}: {}", tools.calls());
+    }
+    // One that is not known is not judged.
+    let builder = podman(":").replace("case $1 in", "case $1 in info) echo /usr/bin/kata;;");
+    let tools = Tools::new().with("podman", &builder);
     tools.build().unwrap();
     assert!(!tools.calls().contains("--isolation"), "{}", tools.calls());
-    let tools = Tools::new().with("podman", &podman(":")).with("unshare", "exit 1");
-    tools.build().unwrap();
-    assert!(tools.calls().contains("--isolation chroot"), "{}", tools.calls());
 }
 
 #[test]
@@ -160,7 +174,9 @@ fn an_id_that_is_not_the_configurations_is_remembered() {
 
 #[test]
 fn a_failed_build_shows_its_last_lines_and_its_exit_code() {
-    let script = podman("for n in 1 2 3; do for m in 0 1 2 3 4 5 6 7 8 9; do echo line $n$m; done; done; printf '\\033[31mno such file\\n' >&2; exit 3");
+    let script = podman(
+        "for n in 1 2 3; do for m in 0 1 2 3 4 5 6 7 8 9; do echo line $n$m; done; done; printf '\\033[31mno such file\\n' >&2; exit 3",
+    );
     let tools = Tools::new().with("podman", &script);
     let (what, ended, lines) = failed(tools.build());
     assert!(what.contains("Dockerfile"), "{what}");
@@ -263,7 +279,8 @@ fn progress_is_told_what_the_builder_says() {
     let heard = Heard::default();
     tools.open_with(&Origin::Dockerfile { path: tools.path("Dockerfile"), context: None }, &heard).unwrap();
     let heard = heard.0.lock().unwrap();
-    let at = |text: &str| heard.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}: {heard:?}"));
+    let at =
+        |text: &str| heard.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}: {heard:?}"));
     assert!(at("step building") < at("STEP 1") && at("STEP 1") < at("STEP 2") && at("STEP 2") < at("step exporting"));
 }
 

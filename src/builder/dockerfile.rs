@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::error::{BuilderError, DockerState};
 use super::job::{HeldSignals, Job, Surroundings, host};
-use super::{Exportable, STDIN_AS_PATH, display, image_id};
+use super::{Exportable, STDIN_AS_PATH, display, image_id, isolation};
 use crate::progress::Progress;
 
 /// A daemon that has not answered by then will not.
@@ -20,7 +20,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Builder {
     /// `buildx` is its own newer front end, which alone can be told to hand the image over to the daemon.
-    Docker { buildx: bool },
+    Docker {
+        buildx: bool,
+    },
     Podman,
     Buildah,
 }
@@ -71,8 +73,19 @@ pub(super) fn build<'s>(
     let id_file = directory.path().join("id");
     progress.step(&format!("building {} with {program}", display(&dockerfile)));
     let mut words: Vec<OsString> = builder.build().iter().map(OsString::from).collect();
-    words.extend(isolation(builder, surroundings, progress)?.into_iter().flat_map(|name| ["--isolation", name]).map(OsString::from));
-    words.extend(["--iidfile".into(), id_file.clone().into(), "--file".into(), dockerfile.clone().into(), context.into()]);
+    words.extend(
+        isolation::needed(program, surroundings, progress)?
+            .into_iter()
+            .flat_map(|name| ["--isolation", name])
+            .map(OsString::from),
+    );
+    words.extend([
+        "--iidfile".into(),
+        id_file.clone().into(),
+        "--file".into(),
+        dockerfile.clone().into(),
+        context.into(),
+    ]);
     let shown = display(&dockerfile);
     job(surroundings, program)?.args(words).run(progress)?.check(|| format!("the build of `{shown}`"))?;
     let id = fs::read(&id_file).ok().and_then(|text| image_id(&text)).ok_or(BuilderError::NoId { program })?;
@@ -138,33 +151,6 @@ fn choose(surroundings: &Surroundings, progress: &dyn Progress) -> Result<Builde
 fn has_buildx(surroundings: &Surroundings, progress: &dyn Progress) -> Result<bool, BuilderError> {
     let asked = job(surroundings, "docker")?.args(["buildx", "version"]).limit(ANSWER_WITHIN).run(progress)?;
     Ok(asked.succeeded())
-}
-
-/// The isolation to ask for, where the builder's own choice cannot work.
-///
-/// podman and buildah run a Dockerfile's commands as containers, for which they need a runtime (buildah is packaged without
-/// one) and fresh namespaces with a /proc of their own, which a root inside a container or a sandbox often may not make.
-/// `chroot` needs neither. Tried rather than guessed, and not in question if BUILDAH_ISOLATION, which both heed, says what
-/// is wanted.
-fn isolation(
-    builder: Builder,
-    surroundings: &Surroundings,
-    progress: &dyn Progress,
-) -> Result<Option<&'static str>, BuilderError> {
-    let said = std::env::var_os("BUILDAH_ISOLATION").is_some_and(|value| !value.is_empty());
-    if said || matches!(builder, Builder::Docker { .. }) {
-        return Ok(None);
-    }
-    let no_runtime = builder == Builder::Buildah && !["crun", "runc"].iter().any(|name| surroundings.find(name).is_some());
-    Ok((no_runtime || !can_contain(surroundings, progress)?).then_some("chroot"))
-}
-
-fn can_contain(surroundings: &Surroundings, progress: &dyn Progress) -> Result<bool, BuilderError> {
-    // Of util-linux, which is everywhere; where it is not, the builder's own choice stands.
-    let Some(job) = surroundings.job("unshare") else { return Ok(true) };
-    let as_root: &[&str] = if nix::unistd::geteuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
-    let job = job.args(as_root).args(["--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--mount-proc", "true"]);
-    Ok(job.limit(ANSWER_WITHIN).run(progress)?.succeeded())
 }
 
 /// A run of a program that was found before.

@@ -76,8 +76,10 @@ impl Surroundings {
 /// Variables that these programs are configured by: one that the guest is to have as well is not kept from them.
 fn configures_programs(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
-    let exact = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "REGISTRY_AUTH_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
-    let starts = ["LC_", "XDG_", "DOCKER_", "BUILDKIT_", "BUILDX_", "BUILDAH_", "CONTAINER_", "CONTAINERS_", "STORAGE_"];
+    let exact =
+        ["PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "REGISTRY_AUTH_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+    let starts =
+        ["LC_", "XDG_", "DOCKER_", "BUILDKIT_", "BUILDX_", "BUILDAH_", "CONTAINER_", "CONTAINERS_", "STORAGE_"];
     exact.contains(&&*name)
         || starts.iter().any(|start| name.starts_with(start))
         || name.to_ascii_lowercase().ends_with("_proxy")

@@ -2,6 +2,7 @@
 //! people's programs and hands what they export to `image`; knows no machines, and prints nothing.
 //!
 //!     dockerfile   the first builder that works here: build, image id, export
+//!     isolation    what the commands of a Dockerfile can be run in here
 //!     kept         `docker-daemon:` and `containers-storage:`, through skopeo
 //!     job          one run of such a program: its output watched, its end awaited, on a signal ended
 //!     tail         the last lines of its output, fit to be shown
@@ -11,6 +12,7 @@
 
 mod dockerfile;
 mod error;
+mod isolation;
 mod job;
 mod kept;
 mod tail;

@@ -131,7 +131,12 @@ fn a_failing_build_shows_its_end_and_prints_nothing() {
     let dockerfile = dockerfile_of(context.path());
     let host = Unlucky::new().with("podman", "echo STEP 1; echo no such package >&2; exit 100");
     let finished = host.run(&["--dockerfile", &dockerfile]).exits(125).prints("");
-    finished.complains(&["bottle-vmm: the build of", &dockerfile, "podman ended with exit code 100", "    STEP 1\n    no such package\n"]);
+    finished.complains(&[
+        "bottle-vmm: the build of",
+        &dockerfile,
+        "podman ended with exit code 100",
+        "    STEP 1\n    no such package\n",
+    ]);
     let host = Unlucky::new().with("buildah", "kill -9 $$");
     host.run(&["--dockerfile", &dockerfile]).exits(125).complains(&["buildah was ended by signal 9"]);
     assert_eq!(host.left(), Vec::<PathBuf>::new());

@@ -17,6 +17,7 @@ mod dockerfiles;
 mod images;
 mod lifetime;
 mod measuring;
+mod merging;
 mod secrets;
 mod signals;
 mod streams;
