@@ -49,6 +49,7 @@ pub(super) fn parse(image: &str) -> Option<super::Origin> {
 }
 
 pub(super) struct Kept<'s> {
+    store: Store,
     surroundings: &'s Surroundings,
     /// What is copied: by the image's id where that is possible, so that it is the one that was asked about.
     reference: String,
@@ -73,16 +74,16 @@ pub(super) fn find<'s>(
     if store == Store::DockerDaemon
         && let Some(id) = ask_docker(name, surroundings, progress)?
     {
-        return Ok(Kept { surroundings, reference: store.prefixed(&id), id, shown });
+        return Ok(Kept { store, surroundings, reference: store.prefixed(&id), id, shown });
     }
     let reference = match store {
         Store::DockerDaemon => store.prefixed(&tagged(name)),
         Store::ContainersStorage => store.prefixed(name),
     };
-    let (asked, manifest) =
-        skopeo(surroundings)?.args(["inspect", "--raw", &reference]).output(MANIFEST_MAX, progress)?;
+    let job = skopeo(surroundings)?.args(["inspect", "--raw"]).args(daemon(store, "--daemon-host"));
+    let (asked, manifest) = job.args([&reference]).output(MANIFEST_MAX, progress)?;
     asked.check(|| format!("looking for `{shown}`"))?;
-    Ok(Kept { surroundings, reference, id: id_of(&manifest), shown })
+    Ok(Kept { store, surroundings, reference, id: id_of(&manifest), shown })
 }
 
 impl Exportable for Kept<'_> {
@@ -96,15 +97,23 @@ impl Exportable for Kept<'_> {
 
     fn export(&self, file: &File, progress: &dyn Progress) -> Result<(), BuilderError> {
         progress.step(&format!("copying {}", self.shown));
-        let copy = ["copy", &self.reference, STDIN_AS_PATH];
-        let job = skopeo(self.surroundings)?.args(policy(POLICIES)).args(copy).stdin(file)?;
+        let job = skopeo(self.surroundings)?.args(policy(POLICIES)).args(["copy"]);
+        let job =
+            job.args(daemon(self.store, "--src-daemon-host")).args([&self.reference, STDIN_AS_PATH]).stdin(file)?;
         job.run(progress)?.check(|| format!("copying `{}`", self.shown))
     }
 }
 
+/// skopeo does not heed DOCKER_HOST by itself.
+fn daemon(store: Store, option: &'static str) -> Vec<OsString> {
+    let host = std::env::var_os("DOCKER_HOST").filter(|host| store == Store::DockerDaemon && !host.is_empty());
+    host.map(|host| vec![option.into(), host]).unwrap_or_default()
+}
+
 /// The id of an image, by docker's own program. skopeo would have the daemon export the whole image to answer that.
 ///
-/// `--context default`: the daemon that skopeo uses, whichever docker's configuration prefers. `None` if there is no docker,
+/// `--context default`: the daemon that skopeo uses (DOCKER_HOST's, or the usual socket's), whichever docker's configuration
+/// prefers. `None` if there is no docker,
 /// or no such daemon or image: skopeo then says what is wrong.
 fn ask_docker(
     name: &str,

@@ -11,7 +11,7 @@ use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A directory with a Dockerfile that runs a command while it is built, and what it copies from.
@@ -30,6 +30,17 @@ fn dockerfile_of(directory: &Path) -> String {
     directory.join("Dockerfile").display().to_string()
 }
 
+/// A container storage of the test's own. The emulated host's root is an overlay, on which there cannot be another: no `overlay`.
+fn storage() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, conf) = (directory.path().display(), directory.path().join("storage.conf"));
+    fs::write(&conf, format!("[storage]\ndriver = \"vfs\"\ngraphroot = \"{root}/root\"\nrunroot = \"{root}/run\"\n"))
+        .unwrap();
+    (directory, conf)
+}
+
+const STORAGE: &str = "CONTAINERS_STORAGE_CONF";
+
 #[test]
 fn a_dockerfile_is_built_by_buildah_and_boots() {
     kernels();
@@ -37,20 +48,15 @@ fn a_dockerfile_is_built_by_buildah_and_boots() {
     large_guest_test(|| {
         let context = context();
         let dockerfile = dockerfile_of(context.path());
-        let storage = tempfile::tempdir().unwrap();
-        // The emulated host's root is an overlay, on which there cannot be another.
-        let bottle = || {
-            let bottle = Bottle::new().env("STORAGE_DRIVER", "vfs").env("HOME", storage.path());
-            bottle.with(&["--dockerfile", &dockerfile])
-        };
+        let (_storage, conf) = storage();
+        let bottle = || Bottle::new().env(STORAGE, &conf).with(&["--dockerfile", &dockerfile]);
         bottle().run_default().exits(0).prints("built\n").quietly();
         bottle().run(&["id", "-u"]).exits(0).prints("7\n").quietly();
         // With the context elsewhere.
         let alone = tempfile::tempdir().unwrap();
         fs::rename(&dockerfile, alone.path().join("Dockerfile")).unwrap();
         let words = ["--dockerfile", &dockerfile_of(alone.path()), "--context", context.path().to_str().unwrap()];
-        let bottle = Bottle::new().env("STORAGE_DRIVER", "vfs").env("HOME", storage.path()).with(&words);
-        bottle.run_default().exits(0).prints("built\n").quietly();
+        Bottle::new().env(STORAGE, &conf).with(&words).run_default().exits(0).prints("built\n").quietly();
     });
 }
 
@@ -61,20 +67,85 @@ fn an_image_of_a_container_storage_boots() {
     install("skopeo");
     large_guest_test(|| {
         let context = context();
+        let (_storage, conf) = storage();
         let command = |program: &str, words: &[&str]| {
-            let output = Command::new(program).args(words).env("STORAGE_DRIVER", "vfs").output().unwrap();
+            let output = Command::new(program).args(words).env(STORAGE, &conf).output().unwrap();
             assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
         };
         let path = context.path().to_str().unwrap();
         command("buildah", &["build-using-dockerfile", "--isolation", "chroot", "--tag", "bottle-vmm-test-kept", path]);
         let bottle = || {
             let image = "containers-storage:localhost/bottle-vmm-test-kept";
-            Bottle::new().env("STORAGE_DRIVER", "vfs").with(&["--image", image])
+            Bottle::new().env(STORAGE, &conf).with(&["--image", image])
         };
         bottle().run_default().exits(0).prints("built\n").quietly();
         command("buildah", &["rmi", "bottle-vmm-test-kept"]);
         bottle().run_default().exits(125).complains(&["looking for `containers-storage:", "skopeo", "exit code"]);
     });
+}
+
+/// Where docker's daemon is installed; it is not installed for the test, since its package starts it.
+#[test]
+fn a_docker_daemon_builds_and_its_images_boot() {
+    kernels();
+    if Command::new("dockerd").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: no dockerd (Debian: docker.io)");
+        return;
+    }
+    install("skopeo");
+    large_guest_test(|| {
+        let context = context();
+        let dockerfile = dockerfile_of(context.path());
+        let place = tempfile::tempdir().unwrap();
+        let (daemon, host) = Daemon::start(place.path());
+        let built = || Bottle::new().env("DOCKER_HOST", &host).with(&["--dockerfile", &dockerfile]);
+        built().run_default().exits(0).prints("built\n").quietly();
+        let docker = |words: &[&str]| {
+            let output = Command::new("docker").args(words).env("DOCKER_HOST", &host).output().unwrap();
+            assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let id = docker(&["image", "ls", "--quiet", "--no-trunc"]);
+        docker(&["tag", id.lines().next().unwrap(), "kept:1"]);
+        let kept = |image| Bottle::new().env("DOCKER_HOST", &host).with(&["--image", image]);
+        // Through a cache that does not have it from the build.
+        let cache = place.path().join("cache");
+        kept("docker-daemon:kept:1").env("XDG_CACHE_HOME", &cache).run_default().exits(0).prints("built\n").quietly();
+        kept("docker-daemon:kept:1").run(&["id", "-u"]).exits(0).prints("7\n").quietly();
+        kept("docker-daemon:absent").run_default().exits(125).complains(&["looking for `docker-daemon:absent`"]);
+        drop(daemon);
+    });
+}
+
+/// A docker daemon without a network, on a socket of its own.
+struct Daemon(Child);
+
+impl Daemon {
+    fn start(directory: &Path) -> (Self, String) {
+        let path = |name: &str| directory.join(name).display().to_string();
+        let socket = format!("unix://{}", path("docker.sock"));
+        let log = fs::File::create(directory.join("dockerd.log")).unwrap();
+        let mut command = Command::new("dockerd");
+        command.args(["--bridge=none", "--iptables=false", "--storage-driver=vfs", "--host", &socket]);
+        command.args(["--data-root", &path("data"), "--exec-root", &path("exec"), "--pidfile", &path("pid")]);
+        let child = command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null()).spawn().unwrap();
+        let daemon = Self(child);
+        let begin = Instant::now();
+        while !directory.join("docker.sock").exists() {
+            let log = || fs::read_to_string(directory.join("dockerd.log")).unwrap();
+            assert!(begin.elapsed() < Duration::from_secs(120), "the daemon comes up: {}", log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        (daemon, socket)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // With time to end containerd, which it has started.
+        kill(Pid::from_raw(self.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        self.0.wait().unwrap();
+    }
 }
 
 /// A run that gets no further than the image, so that it needs no KVM, with programs of its own on PATH.

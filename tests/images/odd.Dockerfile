@@ -11,6 +11,7 @@ RUN mkdir -p /odd/opaque/deep /odd/gone/deep /odd/types && cd /odd \
     && mknod null c 1 3 && mknod loop b 7 300 && mkfifo fifo && truncate -s 40M sparse && echo end >>sparse \
     && cp /bin/true setuid && chmod 6755 setuid && mkdir sticky && chmod 3777 sticky && touch nothing && chmod 0 nothing \
     && cp /bin/true capable && setcap cap_net_raw,cap_sys_admin+ep capable \
+    && cp -a capable capable-still && setcap cap_net_bind_service+ep capable-still && setfattr -n user.note -v kept capable-still \
     && touch noted && setfattr -n user.note -v 'some text' noted && setfattr -n user.empty noted && setfattr -n user.note -v d sticky \
     && touch far && chown 4000000000:3000000000 far && touch -d '1969-12-31 23:59:59.5Z' before && touch -d '2040-02-29' after \
     && long=$(printf '%0250d' 7) && touch "$long" && mkdir -p "$long-d/$long-d/$long-d" && touch "$long-d/$long-d/$long-d/$long" \
