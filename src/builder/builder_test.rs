@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use super::error::{DockerState, Ended};
 use super::job::Surroundings;
 use super::{BuilderError, Origin, Store, find};
-use crate::image::{self, Bootable, Cache, Limits};
+use crate::image::{self, Artifact, Cache};
 use crate::progress::{Progress, Silent};
 
 /// A search path of programs made for a test and of what shell scripts need, a Dockerfile, and an archive of one empty layer.
@@ -23,7 +23,7 @@ impl Tools {
             let real = ["/bin", "/usr/bin"].iter().map(|bin| Path::new(bin).join(program)).find(|path| path.exists());
             std::os::unix::fs::symlink(real.unwrap(), directory.path().join("bin").join(program)).unwrap();
         }
-        let cache = Cache::at(&directory.path().join("cache")).unwrap();
+        let cache = Cache::at(&directory.path().join("cache"));
         let tools = Self { directory, cache };
         fs::write(tools.path("archive.tar"), image::testing::docker_archive(&[b"\0".repeat(1024)])).unwrap();
         fs::write(tools.path("Dockerfile"), "FROM scratch\n").unwrap();
@@ -48,26 +48,26 @@ impl Tools {
     }
 
     fn id(&self) -> String {
-        let cache = Cache::at(&self.path("another")).unwrap();
+        let cache = Cache::at(&self.path("another"));
         let source = image::Source::Path(self.path("archive.tar"));
-        image::open_limited(&source, &cache, &Limits::default(), &Silent).unwrap().digest
+        id_of(&image::open(&source, &cache, &Silent).unwrap())
     }
 
     fn surroundings(&self) -> Surroundings {
         Surroundings::new(self.path("bin").into(), &["SECRET".into()])
     }
 
-    fn open_with(&self, origin: &Origin, progress: &dyn Progress) -> Result<Bootable, BuilderError> {
+    fn open_with(&self, origin: &Origin, progress: &dyn Progress) -> Result<Artifact, BuilderError> {
         let surroundings = self.surroundings();
         let found = find(origin, &surroundings, progress)?;
-        image::open_held(found.id(), found.shown(), &self.cache, progress, |file| found.export(file, progress))
+        image::open_held(&found.held(), &self.cache, progress, |file| found.export(file, progress))
     }
 
-    fn build(&self) -> Result<Bootable, BuilderError> {
+    fn build(&self) -> Result<Artifact, BuilderError> {
         self.open_with(&Origin::Dockerfile { path: self.path("Dockerfile"), context: None }, &Silent)
     }
 
-    fn open(&self, image: &str) -> Result<Bootable, BuilderError> {
+    fn open(&self, image: &str) -> Result<Artifact, BuilderError> {
         self.open_with(&Origin::parse(image.as_ref()).unwrap(), &Silent)
     }
 
@@ -89,7 +89,12 @@ fn buildah(build: &str) -> String {
     format!("case $1 in build*) {build}; {WRITE_ID};; push) cat $HERE/archive.tar >/proc/self/fd/0;; esac")
 }
 
-fn failed(result: Result<Bootable, BuilderError>) -> (String, Ended, Vec<String>) {
+/// The image's id.
+fn id_of(image: &Artifact) -> String {
+    image.manifest().source.id.to_string()
+}
+
+fn failed(result: Result<Artifact, BuilderError>) -> (String, Ended, Vec<String>) {
     match result.unwrap_err() {
         BuilderError::Failed { what, ended, last_lines, .. } => (what, ended, last_lines.0),
         other => panic!("{other:?}"),
@@ -102,7 +107,7 @@ fn docker_comes_first_if_its_daemon_answers() {
         "case $1 in version) echo 27;; buildx) [ $2 = version ] && exit 1;; build) {WRITE_ID};; save) cat $HERE/archive.tar;; esac"
     );
     let tools = Tools::new().with("docker", &docker).with("podman", "exit 1").with("buildah", "exit 1");
-    assert_eq!(tools.build().unwrap().digest, tools.id());
+    assert_eq!(id_of(&tools.build().unwrap()), tools.id());
     let calls = tools.calls();
     assert!(calls.contains("bin/docker save sha256:"), "{calls}");
     assert!(!calls.contains("podman") && !calls.contains("buildah"), "{calls}");
@@ -124,9 +129,9 @@ fn without_a_daemon_podman_builds_and_without_podman_buildah() {
         .with("docker", "echo Cannot connect to the Docker daemon >&2; exit 1")
         .with("podman", &podman("echo building"))
         .with("buildah", "exit 1");
-    assert_eq!(tools.build().unwrap().digest, tools.id());
+    assert_eq!(id_of(&tools.build().unwrap()), tools.id());
     let tools = Tools::new().with("buildah", &buildah("echo building"));
-    assert_eq!(tools.build().unwrap().digest, tools.id());
+    assert_eq!(id_of(&tools.build().unwrap()), tools.id());
     // It knows no runtime.
     let calls = tools.calls();
     assert!(calls.contains("build-using-dockerfile --layers --format docker --isolation chroot --iidfile"), "{calls}");
@@ -157,7 +162,7 @@ fn an_image_that_is_known_is_not_exported_again() {
     let tools = Tools::new().with("podman", &podman(":"));
     let first = tools.build().unwrap();
     let second = tools.build().unwrap();
-    assert_eq!(first.digest, second.digest);
+    assert_eq!(first.digest(), second.digest());
     assert_eq!(tools.calls().matches("podman build").count(), 2);
     assert_eq!(tools.calls().matches("podman save").count(), 1);
 }
@@ -167,8 +172,8 @@ fn an_id_that_is_not_the_configurations_is_remembered() {
     let id = "5".repeat(64);
     let script = podman(":").replace("$ID", &format!("sha256:{id}"));
     let tools = Tools::new().with("podman", &script);
-    assert_eq!(tools.build().unwrap().digest, tools.id());
-    assert_eq!(tools.build().unwrap().digest, tools.id());
+    assert_eq!(id_of(&tools.build().unwrap()), tools.id());
+    assert_eq!(id_of(&tools.build().unwrap()), tools.id());
     assert_eq!(tools.calls().matches("podman save").count(), 1);
 }
 
@@ -293,13 +298,13 @@ fn skopeo() -> String {
 fn a_kept_image_is_copied_once() {
     let tools = Tools::new().with("skopeo", &skopeo());
     for _ in 0..2 {
-        assert_eq!(tools.open("containers-storage:agent").unwrap().digest, tools.id());
+        assert_eq!(id_of(&tools.open("containers-storage:agent").unwrap()), tools.id());
     }
     let calls = tools.calls();
     assert_eq!(calls.matches("inspect --raw containers-storage:agent").count(), 2, "{calls}");
     assert_eq!(calls.matches("copy containers-storage:agent docker-archive:/proc/self/fd/0").count(), 1, "{calls}");
     // The same image by another name and from elsewhere.
-    assert_eq!(tools.open("docker-daemon:agent").unwrap().digest, tools.id());
+    assert_eq!(id_of(&tools.open("docker-daemon:agent").unwrap()), tools.id());
     assert!(tools.calls().contains("inspect --raw docker-daemon:agent:latest"), "{}", tools.calls());
     assert_eq!(tools.calls().matches("copy ").count(), 1);
 }

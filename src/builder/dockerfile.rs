@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::error::{BuilderError, DockerState};
 use super::job::{HeldSignals, Job, Surroundings, host};
 use super::{Exportable, STDIN_AS_PATH, display, image_id, isolation};
+use crate::image::Held;
 use crate::progress::Progress;
 
 /// A daemon that has not answered by then will not.
@@ -54,7 +55,7 @@ pub(super) struct Built<'s> {
     builder: Builder,
     surroundings: &'s Surroundings,
     id: String,
-    shown: String,
+    dockerfile: PathBuf,
 }
 
 pub(super) fn build<'s>(
@@ -89,16 +90,12 @@ pub(super) fn build<'s>(
     let shown = display(&dockerfile);
     job(surroundings, program)?.args(words).run(progress)?.check(|| format!("the build of `{shown}`"))?;
     let id = fs::read(&id_file).ok().and_then(|text| image_id(&text)).ok_or(BuilderError::NoId { program })?;
-    Ok(Built { builder, surroundings, id, shown })
+    Ok(Built { builder, surroundings, id, dockerfile })
 }
 
 impl Exportable for Built<'_> {
-    fn id(&self) -> &str {
-        &self.id
-    }
-
-    fn shown(&self) -> &str {
-        &self.shown
+    fn held(&self) -> Held<'_> {
+        Held { id: &self.id, name: &self.dockerfile, pinned: true }
     }
 
     fn export(&self, file: &File, progress: &dyn Progress) -> Result<(), BuilderError> {
@@ -111,7 +108,7 @@ impl Exportable for Built<'_> {
             // It has no way to write to standard output.
             Builder::Buildah => job.args(["push", &self.id, STDIN_AS_PATH]).stdin(file)?,
         };
-        job.run(progress)?.check(|| format!("the export of the image built from `{}`", self.shown))
+        job.run(progress)?.check(|| format!("the export of the image built from `{}`", display(&self.dockerfile)))
     }
 }
 

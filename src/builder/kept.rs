@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use super::error::BuilderError;
 use super::job::{Job, Surroundings};
 use super::tail::without_credentials;
 use super::{Exportable, STDIN_AS_PATH, image_id};
-use crate::image::digest_of;
+use crate::image::{Digest, Held};
 use crate::progress::Progress;
 
 /// Manifests are kilobytes; this is docker's own limit.
@@ -54,6 +54,7 @@ pub(super) struct Kept<'s> {
     /// What is copied: by the image's id where that is possible, so that it is the one that was asked about.
     reference: String,
     id: String,
+    pinned: bool,
     shown: String,
 }
 
@@ -74,7 +75,7 @@ pub(super) fn find<'s>(
     if store == Store::DockerDaemon
         && let Some(id) = ask_docker(name, surroundings, progress)?
     {
-        return Ok(Kept { store, surroundings, reference: store.prefixed(&id), id, shown });
+        return Ok(Kept { store, surroundings, reference: store.prefixed(&id), id, pinned: true, shown });
     }
     let reference = match store {
         Store::DockerDaemon => store.prefixed(&tagged(name)),
@@ -83,16 +84,12 @@ pub(super) fn find<'s>(
     let job = skopeo(surroundings)?.args(["inspect", "--raw"]).args(daemon(store, "--daemon-host"));
     let (asked, manifest) = job.args([&reference]).output(MANIFEST_MAX, progress)?;
     asked.check(|| format!("looking for `{shown}`"))?;
-    Ok(Kept { store, surroundings, reference, id: id_of(&manifest), shown })
+    Ok(Kept { store, surroundings, reference, id: id_of(&manifest), pinned: false, shown })
 }
 
 impl Exportable for Kept<'_> {
-    fn id(&self) -> &str {
-        &self.id
-    }
-
-    fn shown(&self) -> &str {
-        &self.shown
+    fn held(&self) -> Held<'_> {
+        Held { id: &self.id, name: Path::new(&self.shown), pinned: self.pinned }
     }
 
     fn export(&self, file: &File, progress: &dyn Progress) -> Result<(), BuilderError> {
@@ -146,7 +143,7 @@ struct Config {
 fn id_of(manifest: &[u8]) -> String {
     let parsed: Option<Manifest> = serde_json::from_slice(manifest).ok();
     let config = parsed.and_then(|manifest| image_id(manifest.config?.digest.as_bytes()));
-    config.unwrap_or_else(|| digest_of(manifest))
+    config.unwrap_or_else(|| Digest::of(manifest).to_string())
 }
 
 /// Where skopeo looks for what signatures it shall ask for.
@@ -196,7 +193,7 @@ mod tests {
         let digest = format!("sha256:{}", "ab".repeat(32));
         assert_eq!(id_of(format!(r#"{{"schemaVersion":2,"config":{{"digest":"{digest}"}}}}"#).as_bytes()), digest);
         for other in [r#"{"manifests":[]}"#, r#"{"config":{"digest":"../../x"}}"#, "no json"] {
-            assert_eq!(id_of(other.as_bytes()), digest_of(other.as_bytes()));
+            assert_eq!(id_of(other.as_bytes()), Digest::of(other.as_bytes()).to_string());
         }
     }
 }

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 pub use error::BuilderError;
 pub use kept::Store;
 
-use crate::image::{self, Bootable, Cache};
+use crate::image::{self, Artifact, Cache, Held, Output};
 use crate::progress::Progress;
 use job::Surroundings;
 
@@ -58,19 +58,32 @@ pub fn open(
     withheld: &[OsString],
     cache: &Cache,
     progress: &dyn Progress,
-) -> Result<Bootable, BuilderError> {
+) -> Result<Artifact, BuilderError> {
     let surroundings = Surroundings::of_process(withheld);
     let image = find(origin, &surroundings, progress)?;
-    image::open_held(image.id(), image.shown(), cache, progress, |file| image.export(file, progress))
+    image::open_held(&image.held(), cache, progress, |file| image.export(file, progress))
+}
+
+/// The same, packed into a file, which is checked for before anything is built.
+///
+/// # Errors
+/// As for [`open`].
+pub fn pack(
+    origin: &Origin,
+    output: &Output,
+    cache: &Cache,
+    progress: &dyn Progress,
+) -> Result<Artifact, BuilderError> {
+    output.check()?;
+    let surroundings = Surroundings::of_process(&[]);
+    let image = find(origin, &surroundings, progress)?;
+    image::pack_held(&image.held(), output, cache, progress, |file| image.export(file, progress))
 }
 
 /// An image that is known by its id, and can be exported.
 trait Exportable {
-    /// `sha256:` and 64 digits: changes whenever the image does.
-    fn id(&self) -> &str;
-
-    /// For messages about its contents.
-    fn shown(&self) -> &str;
+    /// Its id changes whenever it does.
+    fn held(&self) -> Held<'_>;
 
     /// Writes it into `file`, which is empty, as `docker save` would.
     fn export(&self, file: &File, progress: &dyn Progress) -> Result<(), BuilderError>;

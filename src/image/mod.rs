@@ -42,14 +42,14 @@ use std::path::{Path, PathBuf};
 pub use artifact::{Artifact, ArtifactError};
 pub use cache::{Cache, Entry, Pruned};
 pub use config::ImageConfig;
-pub pub use error::ImageError;
+pub use digest::Digest;
+pub use error::ImageError;
 pub use limits::Limits;
 pub use output::Output;
 
 use artifact::{About, SourceKind, claims_to_be_one, seal};
 use cache::{Draft, Key};
 use default_root::DefaultRoot;
-use digest::Digest;
 use layered::Layered;
 use pack::{Contents, Identity, estimated_bytes, pack as pack_root};
 use parts::Parts;

@@ -1,10 +1,7 @@
 //! Dockerfiles are built, and images of other stores fetched, on the way into a bottle.
 
 use crate::bottle::{Bottle, Finished, large_guest_test};
-use crate::setup::{install, kernels};
-use bottle_vmm::debian::busybox;
-use bottle_vmm::paths;
-use bottle_vmm::progress::Silent;
+use crate::setup::{PROGRAM, busybox, install, kernels};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -17,8 +14,7 @@ use std::time::{Duration, Instant};
 /// A directory with a Dockerfile that runs a command while it is built, and what it copies from.
 fn context() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let busybox = busybox::find(&paths::cache().unwrap(), &Silent).unwrap();
-    fs::copy(busybox, directory.path().join("busybox")).unwrap();
+    fs::copy(busybox(), directory.path().join("busybox")).unwrap();
     fs::set_permissions(directory.path().join("busybox"), fs::Permissions::from_mode(0o755)).unwrap();
     let dockerfile = "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n\
                       RUN mkdir /tmp && echo built >/file && echo told while building\nUSER 7:8\nCMD [\"cat\", \"/file\"]\n";
@@ -58,6 +54,22 @@ fn a_dockerfile_is_built_by_buildah_and_boots() {
         let words = ["--dockerfile", &dockerfile_of(alone.path()), "--context", context.path().to_str().unwrap()];
         Bottle::new().env(STORAGE, &conf).with(&words).run_default().exits(0).prints("built\n").quietly();
     });
+}
+
+#[test]
+fn a_dockerfile_is_packed_into_the_same_file_twice() {
+    install("buildah");
+    let context = context();
+    let (storage, conf) = storage();
+    let pack = |name: &str| {
+        let output = storage.path().join(name);
+        let mut command = Command::new(PROGRAM);
+        command.args(["pack", "--dockerfile", &dockerfile_of(context.path()), "--output"]).arg(&output);
+        command.env(STORAGE, &conf).env("XDG_CACHE_HOME", storage.path().join("cache"));
+        Finished::of(command.output().unwrap()).exits(0).quietly();
+        fs::read(output).unwrap()
+    };
+    assert!(pack("first.bottle") == pack("second.bottle"), "the builder's cache gives the same image");
 }
 
 #[test]
@@ -148,14 +160,13 @@ impl Drop for Daemon {
     }
 }
 
-/// A run that gets no further than the image, so that it needs no KVM, with programs of its own on PATH.
+/// Where images are packed, which needs no KVM, with programs of its own on PATH.
 struct Unlucky {
     directory: tempfile::TempDir,
 }
 
 impl Unlucky {
     fn new() -> Self {
-        kernels();
         let directory = tempfile::tempdir().unwrap();
         for sub in ["bin", "tmp", "cache"] {
             fs::create_dir(directory.path().join(sub)).unwrap();
@@ -178,7 +189,8 @@ impl Unlucky {
     }
 
     fn command(&self, options: &[&str]) -> Command {
-        let mut command = Bottle::new().with(options).into_command(&["true"]);
+        let mut command = Command::new(PROGRAM);
+        command.arg("pack").args(options).arg("--output").arg(self.path("out.bottle")).stdin(Stdio::null());
         command.env("PATH", self.path("bin")).env("TMPDIR", self.path("tmp")).env("XDG_CACHE_HOME", self.path("cache"));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -192,6 +204,7 @@ impl Unlucky {
     fn left(&self) -> Vec<PathBuf> {
         let temporary = fs::read_dir(self.path("tmp")).unwrap().map(|entry| entry.unwrap().path());
         let output = Command::new("find").arg(self.path("cache")).args(["-type", "f"]).output().unwrap();
+        assert!(!self.path("out.bottle").exists());
         temporary.chain(String::from_utf8(output.stdout).unwrap().lines().map(PathBuf::from)).collect()
     }
 }
@@ -220,20 +233,23 @@ fn what_is_missing_is_named_before_a_builder_starts() {
     let host = Unlucky::new().with("podman", "touch $HERE/started");
     host.run(&["--dockerfile", "/no/such/Dockerfile"]).exits(125).complains(&["`/no/such/Dockerfile`", "hint: "]);
     host.run(&["--dockerfile", &dockerfile, "--context", "/no/such"]).exits(125).complains(&["`/no/such`"]);
-    host.run(&["--dockerfile", &dockerfile, "--image", "x.tar"]).exits(125).complains(&["--dockerfile", "--image"]);
-    host.run(&["--context", "/"]).exits(125).complains(&["--dockerfile"]);
+    host.run(&["--dockerfile", &dockerfile, "x.tar"]).exits(125).complains(&["--dockerfile", "IMAGE"]);
+    let run = Bottle::new().with(&["--dockerfile", &dockerfile, "--image", "x.tar"]);
+    run.run(&["true"]).exits(125).complains(&["--dockerfile", "--image"]);
+    Bottle::new().with(&["--context", "/"]).run(&["true"]).exits(125).complains(&["--dockerfile"]);
+    host.run(&["--context", "/", "x.tar"]).exits(125).complains(&["--dockerfile"]);
     assert!(!host.path("started").exists());
     let nothing = Unlucky::new();
     let finished = nothing.run(&["--dockerfile", &dockerfile]).exits(125);
     finished.complains(&["docker", "podman", "buildah", "hint: ", "apt-get install buildah"]);
-    let finished = nothing.run(&["--image", "docker-daemon:debian:12"]).exits(125);
+    let finished = nothing.run(&["docker-daemon:debian:12"]).exits(125);
     finished.complains(&["`docker-daemon:debian:12` needs skopeo", "hint: ", "docker save"]);
     let failing = Unlucky::new().with("skopeo", "echo 'cannot reach tcp://me:s3cret@host' >&2; exit 1");
-    let finished = failing.run(&["--image", "docker-daemon:debian:12"]).exits(125);
+    let finished = failing.run(&["docker-daemon:debian:12"]).exits(125);
     assert!(!finished.stderr.contains("s3cret"), "{}", finished.stderr);
     finished.complains(&["skopeo ended with exit code 1", "cannot reach tcp://host"]);
     // The name of a file.
-    nothing.run(&["--image", "./docker-daemon:x"]).exits(125).complains(&["cannot open `./docker-daemon:x`"]);
+    nothing.run(&["./docker-daemon:x"]).exits(125).complains(&["cannot open `./docker-daemon:x`"]);
 }
 
 #[test]
