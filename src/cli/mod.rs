@@ -13,6 +13,7 @@ mod progress;
 mod quantity;
 mod report;
 mod run;
+mod sandbox;
 
 use args::{Cli, Command};
 use clap::Parser as _;

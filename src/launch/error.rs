@@ -5,6 +5,7 @@ use super::claim::ClaimError;
 use crate::control::ControlError;
 use crate::host::kvm::KvmUnusable;
 use crate::monitor::SpawnError;
+use crate::monitor::sandbox::{Layer, syscall_name};
 use crate::vmm::stop::StopReason;
 use bottle_protocol::{ArgumentsTooLong, StartStage};
 use std::io;
@@ -31,6 +32,10 @@ pub enum LaunchError {
     },
     #[error("{}", causes.join(": "))]
     Monitor { causes: Vec<String> },
+    #[error("the monitor's sandbox cannot be closed: {why}")]
+    Sandbox { layer: Layer, why: String },
+    #[error("the monitor tried {}, which its sandbox forbids; the bottle was ended{}", violated(*syscall), tail(console))]
+    Violation { syscall: Option<u32>, console: String },
     #[error("the monitor process was killed{}", tail(console))]
     MonitorGone { console: String },
     #[error("the guest did not {due} within {} s{}", limit.as_secs_f32(), tail(console))]
@@ -74,6 +79,16 @@ impl LaunchError {
             Self::Silent { .. } | Self::GuestEnded { .. } | Self::AgentGone { .. } | Self::MonitorGone { .. } => {
                 Some(look.to_owned())
             }
+            Self::Sandbox { layer, .. } => Some(format!(
+                "{}; to go on without this layer, and at your own risk: `--no-sandbox={}`",
+                layer.way_out(),
+                layer.name()
+            )),
+            Self::Violation { .. } => Some(
+                "this may be an attack from inside the guest: trust nothing that it produced. With a command that you trust it is a bug \
+                 of bottle-vmm, and worth a report"
+                    .to_owned(),
+            ),
             Self::Monitor { causes } if causes.iter().any(|cause| cause.contains("too small")) => {
                 Some("give the bottle more with `--mem`".to_owned())
             }
@@ -95,6 +110,14 @@ fn tail(console: &str) -> String {
             "; its console ends with\n{}",
             lines.lines().map(|line| format!("  | {line}")).collect::<Vec<_>>().join("\n")
         ),
+    }
+}
+
+fn violated(syscall: Option<u32>) -> String {
+    let Some(number) = syscall else { return "a system call".to_owned() };
+    match syscall_name(number) {
+        Some(name) => format!("`{name}` (system call {number})"),
+        None => format!("system call {number:#x}"),
     }
 }
 
