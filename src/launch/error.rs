@@ -34,7 +34,7 @@ pub enum LaunchError {
     Monitor { causes: Vec<String> },
     #[error("the monitor's sandbox cannot be closed: {why}")]
     Sandbox { layer: Layer, why: String },
-    #[error("the monitor tried {}, which its sandbox forbids; the bottle was ended{}", violated(*syscall), tail(console))]
+    #[error("the monitor tried {}, which its sandbox forbids; the bottle was ended{}", violated(*syscall), words(console))]
     Violation { syscall: Option<u32>, console: String },
     #[error("the monitor process was killed{}", tail(console))]
     MonitorGone { console: String },
@@ -104,8 +104,15 @@ impl LaunchError {
 }
 
 fn tail(console: &str) -> String {
+    match words(console) {
+        none if none.is_empty() => "; its console is empty".to_owned(),
+        some => some,
+    }
+}
+
+fn words(console: &str) -> String {
     match console.trim_end() {
-        "" => "; its console is empty".to_owned(),
+        "" => String::new(),
         lines => format!(
             "; its console ends with\n{}",
             lines.lines().map(|line| format!("  | {line}")).collect::<Vec<_>>().join("\n")

@@ -1,6 +1,6 @@
 //! User, capabilities, limits and network of the process.
 
-use caps::CapSet;
+use caps::{CapSet, Capability};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
@@ -35,11 +35,18 @@ pub(super) fn drop_all() -> Result<String, String> {
     limit(Resource::RLIMIT_NOFILE, DESCRIPTORS).map_err(told("limit its descriptors"))?;
     let failed = |error: caps::errors::CapsError| format!("cannot drop capabilities: {error}");
     // Only who has CAP_SETPCAP can empty the bounding set; for others it bounds nothing, as they gain nothing.
-    if caps::has_cap(None, CapSet::Effective, caps::Capability::CAP_SETPCAP).map_err(failed)? {
+    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).map_err(failed)? {
         caps::clear(None, CapSet::Bounding).map_err(failed)?;
     }
-    let user =
-        if geteuid().is_root() { Some(change_user().map_err(told("change to an unprivileged user"))?) } else { None };
+    let user = if geteuid().is_root() {
+        // Of another user without it, the launcher could not end the monitor, nor would its own death (kill(2)).
+        if !caps::has_cap(None, CapSet::Effective, Capability::CAP_KILL).map_err(failed)? {
+            return Err("a root without CAP_KILL cannot end what runs as another user".to_owned());
+        }
+        Some(change_user().map_err(told("change to an unprivileged user"))?)
+    } else {
+        None
+    };
     for set in [CapSet::Ambient, CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
         caps::clear(None, set).map_err(failed)?;
     }
