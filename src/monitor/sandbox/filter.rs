@@ -115,24 +115,15 @@ const RUNTIME: &[Allowed] = &[
     always(libc::SYS_restart_syscall),
 ];
 
-/// Bytes through descriptors that are there. In vCPU threads, too: whoever writes a device's status register starts, stops and
-/// resets the device, and a notification of an unusual width is served where it arrives.
-const STREAMS: &[Allowed] = &[
-    // eventfds (interrupts, stopping), vsock, entropy, sockets of the guest's connections.
-    always(libc::SYS_read),
+/// What both kinds do with the descriptors that are there.
+const SHARED: &[Allowed] = &[
+    // eventfds: interrupts, stopping, having the event loop come back. In the device thread bytes for the guest's connections, too.
     always(libc::SYS_write),
-    always(libc::SYS_readv),
-    always(libc::SYS_writev),
-    always(libc::SYS_recvfrom),
     // Events to the launcher; datagrams of a connected socket. Where they go is not for the monitor to say.
     only(libc::SYS_sendto, &[&[within(3, SEND_FLAGS), is_exactly(4, 0), is(5, 0)]]),
-    // One direction of a connection is done, or all of it.
+    // A device that is reset drops its connections, in the thread of the vCPU that wrote its status register.
     always(libc::SYS_shutdown),
     always(libc::SYS_close),
-    // A connection that begins: never waits, is watched, and has succeeded or not.
-    only(libc::SYS_ioctl, &[&[is(1, FIONBIO)]]),
-    always(libc::SYS_epoll_ctl),
-    only(libc::SYS_getsockopt, &[&[is(1, libc::SOL_SOCKET.cast_unsigned()), is(2, libc::SO_ERROR.cast_unsigned())]]),
 ];
 
 const VCPU: &[Allowed] = &[
@@ -144,11 +135,20 @@ const DEVICES: &[Allowed] = &[
     // The event loop; libc and the epoll crate may take either.
     always(libc::SYS_epoll_wait),
     always(libc::SYS_epoll_pwait),
+    // vsock, entropy, sockets of the guest's connections.
+    always(libc::SYS_read),
+    always(libc::SYS_readv),
+    always(libc::SYS_writev),
+    always(libc::SYS_recvfrom),
     // Disks, and KVM's exit counters.
     always(libc::SYS_pread64),
     always(libc::SYS_pwrite64),
     // Requests of the launcher, and the descriptors of connections that it made.
     always(libc::SYS_recvmsg),
+    // A connection that begins: never waits, is watched, and has succeeded or not.
+    only(libc::SYS_ioctl, &[&[is(1, FIONBIO)]]),
+    always(libc::SYS_epoll_ctl),
+    only(libc::SYS_getsockopt, &[&[is(1, libc::SOL_SOCKET.cast_unsigned()), is(2, libc::SO_ERROR.cast_unsigned())]]),
 ];
 
 /// The filter of one kind of thread.
@@ -158,7 +158,7 @@ pub(super) fn compile(kind: Kind) -> Result<BpfProgram, BackendError> {
         Kind::Devices => DEVICES,
     };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for allowed in [own, STREAMS, RUNTIME].into_iter().flatten() {
+    for allowed in [own, SHARED, RUNTIME].into_iter().flatten() {
         let rows = rules.entry(allowed.call).or_default();
         for row in allowed.rows {
             rows.push(SeccompRule::new(row.iter().map(condition).collect::<Result<_, _>>()?)?);

@@ -154,8 +154,8 @@ fn the_violations_handler_stays_and_signals_stay_inside() {
 }
 
 #[test]
-fn files_and_descriptors_are_for_the_event_loop() {
-    for call in [libc::SYS_pread64, libc::SYS_pwrite64, libc::SYS_recvmsg, libc::SYS_epoll_wait] {
+fn what_is_read_is_read_by_the_event_loop() {
+    for call in [libc::SYS_read, libc::SYS_pread64, libc::SYS_pwrite64, libc::SYS_recvmsg, libc::SYS_epoll_wait] {
         assert!(allows(Kind::Devices, call, [0; 6]) && !allows(Kind::Vcpu, call, [0; 6]));
     }
 }
