@@ -4,6 +4,7 @@ use super::args::RunArgs;
 use super::env::{self, Variables};
 use super::progress::{self, Bar};
 use super::report::Failure;
+use super::sandbox;
 use crate::debian::busybox;
 use crate::host::kvm;
 use crate::image::{self, Artifact, Cache, ImageConfig};
@@ -73,6 +74,9 @@ pub fn run(args: &RunArgs, begin_ns: u64) -> Result<ExitCode, Failure> {
     let mut timings = Timings::default();
     timings.mark_at(Phase::Begin, begin_ns);
     check(args)?;
+    if let Some(warning) = sandbox::warning(&sandbox::confinement(&args.no_sandbox)) {
+        say(&warning);
+    }
     timings.mark(Phase::Parsed);
     let bottle = prepare(args)?;
     timings.mark(Phase::ImageReady);
@@ -146,6 +150,8 @@ fn prepare(args: &RunArgs) -> Result<Bottle, Failure> {
         boot_limit: args.boot_timeout.0,
         time_limit: args.timeout.map(|limit| limit.0),
         measure: args.timings.is_some(),
+        confinement: sandbox::confinement(&args.no_sandbox),
+        probe: args.sandbox_probe,
     })
 }
 
