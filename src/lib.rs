@@ -1,4 +1,5 @@
 //! bottle-vmm.
+pub mod builder;
 pub mod cli;
 pub mod control;
 pub mod debian;

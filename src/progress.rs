@@ -14,6 +14,9 @@ pub trait Progress {
 
     /// The current step has done `done` of about `total` of its units; `total` may grow, and 0 is not known.
     fn advance(&self, done: u64, total: u64);
+
+    /// What the program said last that does the current step: one line, fit to be shown.
+    fn detail(&self, _line: &str) {}
 }
 
 /// Tells nobody.

@@ -105,9 +105,18 @@ pub struct RunArgs {
     /// files on standard input
     ///
     /// An artifact boots in place; everything else is packed into the cache the first time, and found there as long as it does not change.
-    /// Without it, a small root made of Debian's busybox-static.
+    /// docker-daemon:NAME and containers-storage:NAME (podman's and buildah's) are images kept there, copied by skopeo. Without an image,
+    /// a small root made of Debian's busybox-static.
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<PathBuf>,
+
+    /// Build this Dockerfile and boot the result: with docker if its daemon answers, else podman, else buildah
+    #[arg(long, value_name = "PATH", conflicts_with = "image")]
+    pub dockerfile: Option<PathBuf>,
+
+    /// What the Dockerfile copies from [default: the directory it is in]
+    #[arg(long, value_name = "DIR", requires = "dockerfile")]
+    pub context: Option<PathBuf>,
 
     /// Pass a variable on, with the value it has in this environment (repeatable)
     ///
@@ -221,6 +230,7 @@ Examples:
   bottle-vmm run -- uname -a
   bottle-vmm run --image agent.tar -- sh -c 'id; exit 7'
   docker save debian:12 | bottle-vmm run --image - -- cat /etc/os-release
+  bottle-vmm run --dockerfile agent/Dockerfile -- make test
   bottle-vmm run -it --image agent.tar --mem 4G --cpus 2 --disk 20G
   API_KEY=... bottle-vmm run -e API_KEY --image agent.tar -- agent --task 'fix the tests'";
 
@@ -243,8 +253,16 @@ pub enum ProgressStyle {
 #[command(after_help = PACK_EXAMPLES)]
 pub struct PackArgs {
     /// What to pack: whatever `run --image` takes
-    #[arg(value_name = "IMAGE")]
-    pub image: PathBuf,
+    #[arg(value_name = "IMAGE", required_unless_present = "dockerfile")]
+    pub image: Option<PathBuf>,
+
+    /// Build this Dockerfile and pack the result, as `run --dockerfile` does
+    #[arg(long, value_name = "PATH", conflicts_with = "image")]
+    pub dockerfile: Option<PathBuf>,
+
+    /// What the Dockerfile copies from [default: the directory it is in]
+    #[arg(long, value_name = "DIR", requires = "dockerfile")]
+    pub context: Option<PathBuf>,
 
     /// The file to write
     #[arg(short, long, value_name = "FILE.bottle")]
@@ -267,6 +285,7 @@ const PACK_EXAMPLES: &str = "\
 Examples:
   bottle-vmm pack agent.tar -o agent.bottle
   docker save debian:12 | bottle-vmm pack - -o debian.bottle
+  bottle-vmm pack --dockerfile agent/Dockerfile -o agent.bottle
   bottle-vmm pack --force rootfs/ -o rootfs.bottle
   bottle-vmm run --image agent.bottle -- uname -a";
 

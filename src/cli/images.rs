@@ -3,6 +3,7 @@
 use super::args::{ImagesArgs, ImagesCommand};
 use super::out;
 use super::report::Failure;
+use crate::builder::Origin;
 use crate::image::{Artifact, Cache, Entry, Pruned, Source};
 use indicatif::{HumanBytes, HumanDuration};
 use serde::Serialize;
@@ -75,6 +76,14 @@ struct Report {
 /// What was typed for an image; `-` is standard input.
 pub fn source(image: &Path) -> Source {
     if image.as_os_str() == "-" { Source::Stdin } else { Source::Path(image.to_owned()) }
+}
+
+/// What was typed for an image that a program has to be asked for: a Dockerfile, or the name of where it is kept.
+pub fn origin(image: Option<&Path>, dockerfile: Option<&Path>, context: Option<&Path>) -> Option<Origin> {
+    match dockerfile {
+        Some(path) => Some(Origin::Dockerfile { path: path.to_owned(), context: context.map(Path::to_owned) }),
+        None => Origin::parse(image?.as_os_str()),
+    }
 }
 
 pub fn print_json(value: &impl Serialize) -> Result<ExitCode, Failure> {

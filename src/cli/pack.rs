@@ -1,17 +1,25 @@
 //! `bottle-vmm pack`: an image becomes one file.
 
 use super::args::PackArgs;
-use super::images::{Summary, print_json, source};
+use super::images::{Summary, origin, print_json, source};
 use super::out;
 use super::progress;
 use super::report::Failure;
+use crate::builder;
 use crate::image::{self, Cache, Output};
+use std::path::Path;
 use std::process::ExitCode;
 
 pub fn run(args: &PackArgs) -> Result<ExitCode, Failure> {
     let output = Output::new(&args.output, args.force);
     let progress = progress::of(args.progress, args.json);
-    let artifact = image::pack(&source(&args.image), &output, &Cache::open_default()?, &*progress)?;
+    let cache = Cache::open_default()?;
+    let image = args.image.as_deref();
+    let artifact = match (origin(image, args.dockerfile.as_deref(), args.context.as_deref()), image) {
+        (Some(origin), _) => builder::pack(&origin, &output, &cache, &*progress)?,
+        // The command line has either.
+        (None, image) => image::pack(&source(image.unwrap_or(Path::new("-"))), &output, &cache, &*progress)?,
+    };
     drop(progress);
     if args.json {
         return print_json(&Summary::of(&artifact));

@@ -44,6 +44,7 @@ impl Bar {
         // The rate and the time left are those of this step.
         shown.reset();
         shown.set_message(what.to_owned());
+        shown.set_prefix(what.to_owned());
     }
 }
 
@@ -54,6 +55,12 @@ fn spinner(in_bytes: bool) -> ProgressStyle {
         "{spinner} {msg} {elapsed}"
     };
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+/// A spinner with the last line of a program's output under it.
+fn talking() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {prefix} {elapsed}\n  {wide_msg:.dim}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
 fn bar(in_bytes: bool) -> ProgressStyle {
@@ -87,6 +94,15 @@ impl Progress for Bar {
         }
         shown.set_position(done);
     }
+
+    fn detail(&self, line: &str) {
+        let shown = self.get();
+        if shown.is_hidden() {
+            return;
+        }
+        shown.set_style(talking());
+        shown.set_message(line.to_owned());
+    }
 }
 
 impl Drop for Bar {
@@ -98,7 +114,7 @@ impl Drop for Bar {
 }
 
 /// One object a line: `{"event":"step","what":…,"unit":…}`, then `{"event":"progress","done":…,"total":…}`, where a total of null is not
-/// known.
+/// known, or `{"event":"output","line":…}`, the last of what a builder said.
 #[derive(Default)]
 pub struct JsonLines {
     told: Cell<Option<Instant>>,
@@ -134,5 +150,9 @@ impl Progress for JsonLines {
         }
         self.told.set(Some(Instant::now()));
         tell(&serde_json::json!({ "event": "progress", "done": done, "total": (total > 0).then_some(total) }));
+    }
+
+    fn detail(&self, line: &str) {
+        tell(&serde_json::json!({ "event": "output", "line": line }));
     }
 }

@@ -46,6 +46,13 @@ impl From<LaunchError> for Failure {
     }
 }
 
+impl From<crate::builder::BuilderError> for Failure {
+    fn from(error: crate::builder::BuilderError) -> Self {
+        let (hint, code) = (error.hint(), error.exit_code());
+        Self { error: error.into(), hint, code }
+    }
+}
+
 /// Prints it on standard error and gives the exit code.
 #[expect(clippy::print_stderr, reason = "this is where errors reach people")]
 pub fn error(failure: &Failure) -> ExitCode {

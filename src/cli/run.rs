@@ -2,9 +2,11 @@
 
 use super::args::RunArgs;
 use super::env::{self, Variables};
+use super::images;
 use super::progress::{self, Bar};
 use super::report::Failure;
 use super::sandbox;
+use crate::builder;
 use crate::debian::busybox;
 use crate::host::kvm;
 use crate::image::{self, Artifact, Cache, ImageConfig};
@@ -222,8 +224,12 @@ fn open_kernel(wanted: Option<&Path>) -> Result<Kernel, Failure> {
 fn open_image(args: &RunArgs) -> Result<Artifact, Failure> {
     let cache = Cache::open_default()?;
     let progress = progress::of(args.progress, false);
+    if let Some(origin) = images::origin(args.image.as_deref(), args.dockerfile.as_deref(), args.context.as_deref()) {
+        // What is passed on to the command is not for a builder.
+        return Ok(builder::open(&origin, &args.env, &cache, &*progress)?);
+    }
     match &args.image {
-        Some(image) => Ok(image::open(&super::images::source(image), &cache, &*progress)?),
+        Some(image) => Ok(image::open(&images::source(image), &cache, &*progress)?),
         None => Ok(image::open_default_root(&busybox::find(&paths::cache()?, &Bar::new())?, &cache, &*progress)?),
     }
 }

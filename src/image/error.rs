@@ -122,7 +122,8 @@ impl ImageError {
             Self::Changed { .. } => "run again when nothing writes to it",
             Self::Layer { source, .. } => return layer_hint(source),
             Self::Io { action: "open", source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                "is the path right? image names are not looked up anywhere: save the image to a file first"
+                "is the path right? names are not looked up anywhere: say where the image is kept (`docker-daemon:NAME`, \
+                 `containers-storage:NAME`), or save it to a file"
             }
             Self::Io { action: "read", source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "a root directory is read with your own permissions: make it readable, or use an archive, which keeps owners"

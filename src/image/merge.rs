@@ -123,7 +123,7 @@ fn add(tree: &mut Tree, entry: Entry, content: ContentId, lower: Option<InodeId>
     if is_whiteout(&names) {
         return Ok(());
     }
-    let meta = storable(meta);
+    let mut meta = storable(meta);
     let Some((&name, parents)) = names.split_last() else {
         if kind != EntryKind::Directory {
             return Err(EntryError::RootIsNoDirectory);
@@ -142,7 +142,11 @@ fn add(tree: &mut Tree, entry: Entry, content: ContentId, lower: Option<InodeId>
             let directory = tree.make_directory(parents)?;
             return Ok(tree.link(directory, name, target)?);
         }
-        EntryKind::Symlink(target) => Kind::Symlink(symlink_target(target)?),
+        EntryKind::Symlink(target) => {
+            // What Linux has them be, whatever an archive says (symlink(7)).
+            meta.mode = 0o777;
+            Kind::Symlink(symlink_target(target)?)
+        }
         EntryKind::File { size } => Kind::File { size, content },
         EntryKind::CharDevice(device) => Kind::CharDevice(device),
         EntryKind::BlockDevice(device) => Kind::BlockDevice(device),

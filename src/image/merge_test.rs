@@ -220,7 +220,25 @@ fn metadata_of_the_root_devices_and_implied_directories() {
     let null = tree.child(InodeId::ROOT, b"null").unwrap();
     assert_eq!(tree.get(null).kind, Kind::CharDevice(Device { major: 1, minor: 3 }));
     let implied = tree.child(InodeId::ROOT, b"implied").unwrap();
-    assert_eq!(tree.get(implied).meta, Meta::implied_directory());
+    assert_eq!(tree.get(implied).meta, Meta::implied_root());
+}
+
+#[test]
+fn a_directory_nobody_lists_has_the_group_that_its_parent_passes_on() {
+    let tree = merge([tar().directory("shared", 0o2700), tar().file("shared/a/b/x", b"")]).unwrap();
+    let mut directory = InodeId::ROOT;
+    for (name, mode) in [("shared", 0o2700), ("a", 0o2755), ("b", 0o2755)] {
+        directory = tree.child(directory, name.as_bytes()).unwrap();
+        let meta = &tree.get(directory).meta;
+        assert_eq!((meta.mode, meta.gid), (mode, 20), "{name}");
+    }
+}
+
+#[test]
+fn a_symbolic_link_has_the_mode_that_they_all_have() {
+    let tree = merge([tar().entry(b'2', "link", "target", 0o4640, b"")]).unwrap();
+    let link = tree.child(InodeId::ROOT, b"link").unwrap();
+    assert_eq!(tree.get(link).meta.mode, 0o777);
 }
 
 #[test]

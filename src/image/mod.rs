@@ -32,7 +32,7 @@ mod root_directory;
 mod stream;
 mod tar;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tree;
 
 use std::fs::{self, File, Metadata};
@@ -106,6 +106,40 @@ pub fn recall(path: &Path, cache: &Cache) -> Option<Artifact> {
         Ok(found) => cache.recall(&Key::of_layout(&path, (&index, &found))),
         Err(_) => None,
     }
+}
+
+/// An image that another program has, and can export.
+pub(crate) struct Held<'a> {
+    /// Stands for its contents. Usually it is the digest of the configuration, as everywhere here.
+    pub(crate) id: &'a str,
+    /// What people call it.
+    pub(crate) name: &'a Path,
+    /// It is exported by its id: nobody can have put another in its place.
+    pub(crate) pinned: bool,
+}
+
+/// Makes bootable what another program has; unless it is known already, by having `export` write it, as `docker save` would,
+/// into the empty file that it is given.
+pub(crate) fn open_held<E: From<ImageError>>(
+    held: &Held<'_>,
+    cache: &Cache,
+    progress: &dyn Progress,
+    export: impl FnOnce(&File) -> Result<(), E>,
+) -> Result<Artifact, E> {
+    Opener { cache, limits: &Limits::default(), progress, target: Target::Cache }.held(held, export)
+}
+
+/// The same, packed into a file.
+pub(crate) fn pack_held<E: From<ImageError>>(
+    held: &Held<'_>,
+    output: &Output,
+    cache: &Cache,
+    progress: &dyn Progress,
+    export: impl FnOnce(&File) -> Result<(), E>,
+) -> Result<Artifact, E> {
+    let opener = Opener { cache, limits: &Limits::default(), progress, target: Target::File(output) };
+    let artifact = opener.held(held, export)?;
+    if artifact.path() == output.path() { Ok(artifact) } else { Ok(output.copy(&artifact, progress)?) }
 }
 
 /// The root for when no image is named: `busybox`, a static one, and links to it.
@@ -189,6 +223,28 @@ impl Opener<'_> {
             let now = path.metadata().map_err(failed)?;
             if Key::of_file(path, &now) == key { Ok(image) } else { Err(ImageError::Changed { path: path.to_owned() }) }
         })
+    }
+
+    fn held<E: From<ImageError>>(
+        &self,
+        held: &Held<'_>,
+        export: impl FnOnce(&File) -> Result<(), E>,
+    ) -> Result<Artifact, E> {
+        let name = held.name.display().to_string();
+        let id = parts::parse_digest(&name, held.id)?;
+        let key = Key::of_held(held.name, &id);
+        if let Some(image) = self.cache.recall(&key).or_else(|| self.cache.load(&id)) {
+            return Ok(image);
+        }
+        let exported = self.draft()?.into_file();
+        export(&exported)?;
+        let exported = FileRange::whole(exported).map_err(|source| self.unwritable(source))?;
+        let image = self.archive(exported, &name)?;
+        if matches!(self.target, Target::Cache) && (held.pinned || image.manifest().source.id == id) {
+            // Without it the image may be exported again the next time.
+            let _forgotten = self.cache.remember(&key, &image);
+        }
+        Ok(image)
     }
 
     /// A layout's blobs are named by their digests: it is what its index says.

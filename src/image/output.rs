@@ -42,7 +42,7 @@ impl Output {
     }
 
     /// What can be wrong with it before anything is done.
-    pub(super) fn check(&self) -> Result<(), ImageError> {
+    pub(crate) fn check(&self) -> Result<(), ImageError> {
         match fs::symlink_metadata(&self.path) {
             Ok(there) if !there.is_file() => Err(ImageError::NotAFile { path: self.path.clone() }),
             Ok(_) if !self.force => Err(ImageError::Exists { path: self.path.clone() }),

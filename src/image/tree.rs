@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 /// A name inside a directory may not be longer (`EROFS_NAME_LEN`, `NAME_MAX`).
 pub(crate) const NAME_MAX: usize = 255;
 
+const SET_GROUP_ID: u16 = 0o2000;
+
 /// Linux gives up on a path after this many symbolic links (path_resolution(7)).
 const SYMLINK_HOPS: usize = 40;
 
@@ -42,9 +44,16 @@ pub(crate) struct Meta {
 }
 
 impl Meta {
-    /// Of a directory that an archive takes for granted without listing it.
-    pub(crate) fn implied_directory() -> Self {
+    /// Of a root that no archive lists.
+    pub(crate) fn implied_root() -> Self {
         Self { mode: 0o755, ..Self::default() }
+    }
+
+    /// Of a directory in a `parent` of these properties that an archive takes for granted without listing it: as mkdir(2)
+    /// makes it, which passes set-group-ID and the group on.
+    fn implied_directory(parent: &Self) -> Self {
+        let inherited = parent.mode & SET_GROUP_ID;
+        Self { mode: 0o755 | inherited, gid: if inherited == 0 { 0 } else { parent.gid }, ..Self::default() }
     }
 }
 
@@ -106,7 +115,7 @@ pub(crate) struct Tree {
 
 impl Tree {
     pub(crate) fn new(max_inodes: u32) -> Self {
-        let root = Inode { meta: Meta::implied_directory(), kind: Kind::empty_directory() };
+        let root = Inode { meta: Meta::implied_root(), kind: Kind::empty_directory() };
         Self { inodes: vec![root], max_inodes }
     }
 
@@ -184,7 +193,8 @@ impl Tree {
                 Some((child, Kind::Directory(_))) => walk.enter(child),
                 Some((_, Kind::Symlink(target))) => walk.follow(target)?,
                 _ => {
-                    let made = self.add(Inode { meta: Meta::implied_directory(), kind: Kind::empty_directory() })?;
+                    let meta = Meta::implied_directory(&self.get(walk.here()).meta);
+                    let made = self.add(Inode { meta, kind: Kind::empty_directory() })?;
                     self.link(walk.here(), &name, made)?;
                     walk.enter(made);
                 }

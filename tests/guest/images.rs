@@ -1,10 +1,10 @@
 //! Every form an image comes in boots to the same thing.
 
 use crate::bottle::{Bottle, Finished, guest_test};
-use crate::setup::{agent_archive, busybox};
+use crate::setup::{agent_archive, busybox, install};
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 const SCRIPT: &str =
     "cat /home/node/file; stat -c '%U %G %a' /home/node/file /tmp /usr/bin/passwd; readlink /bin; id -u";
@@ -94,13 +94,6 @@ fn a_cut_archive_is_an_error_and_leaves_nothing_behind() {
         let left = Command::new("find").arg(&cache).args(["-type", "f", "-size", "+64k"]).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&left.stdout), "");
     });
-}
-
-fn install(package: &str) {
-    let there = Command::new("which").arg(package).stdout(Stdio::null()).status().unwrap().success();
-    if !there {
-        run("apt-get", &["install", "-qy", "--no-install-recommends", package]);
-    }
 }
 
 fn run(program: &str, arguments: &[&str]) {

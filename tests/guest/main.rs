@@ -9,13 +9,16 @@ mod processes;
 mod setup;
 mod terminal;
 
+mod agents;
 mod artifacts;
 mod bad_input;
 mod commands;
 mod disks;
+mod dockerfiles;
 mod images;
 mod lifetime;
 mod measuring;
+mod merging;
 mod sandbox;
 mod secrets;
 mod signals;

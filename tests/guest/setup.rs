@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use bottle_vmm::debian::busybox;
+use bottle_vmm::image::{self, Cache, Source};
 use bottle_vmm::paths;
 use bottle_vmm::progress::Silent;
 use nix::fcntl::{Flock, FlockArg};
@@ -58,32 +59,62 @@ fn make(arguments: &[&str]) -> String {
 }
 
 /// One set-up at a time over all test processes.
-fn lock(name: &str) -> Flock<File> {
+pub fn lock(name: &str) -> Flock<File> {
     let directory = cache();
     fs::create_dir_all(&directory).unwrap();
     let file = File::create(directory.join(format!("{name}.lock"))).unwrap();
     Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error).unwrap()
 }
 
-fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     paths::cache().unwrap().join("tests")
 }
 
 /// A `docker save` archive of Debian with a user `node`, built by buildah from `tests/images/agent.Dockerfile`.
 pub fn agent_archive() -> PathBuf {
-    let _turn = lock("agent-image");
-    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images");
-    let key = [fs::read(recipe.join("agent.Dockerfile")).unwrap(), fs::read(recipe.join("build")).unwrap()].concat();
-    let archive = cache().join(format!("agent-{:016x}.tar", fnv1a(&key)));
+    built("agent")
+}
+
+/// The same of the real thing: Debian with git, Node, Claude Code and Codex. A gigabyte, made in minutes; also packed already, as the
+/// emulated host has only memory to do it in.
+pub fn agents_archive() -> PathBuf {
+    let archive = built("agents");
+    image::open(&Source::Path(archive.clone()), &Cache::open_default().unwrap(), &Silent).unwrap();
+    archive
+}
+
+/// A `docker save` archive of files of every sort, in layers that undo each other.
+pub fn odd_archive() -> PathBuf {
+    built("odd")
+}
+
+/// The archive that a recipe of `tests/images` makes, made again when the recipe changes.
+fn built(name: &str) -> PathBuf {
+    let _turn = lock(&format!("{name}-image"));
+    let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images");
+    let dockerfile = format!("{name}.Dockerfile");
+    let key = [fs::read(recipes.join(&dockerfile)).unwrap(), fs::read(recipes.join("build")).unwrap()].concat();
+    let archive = cache().join(format!("{name}-{:016x}.tar", fnv1a(&key)));
     if !archive.exists() {
         eprintln!("setting up: an image, by buildah");
-        let output = Command::new(recipe.join("build")).arg(&archive).output().unwrap();
+        let output = Command::new(recipes.join("build")).arg(dockerfile).arg(&archive).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     archive
 }
 
+/// A program of Debian's, by the package of its name.
+pub fn install(package: &str) {
+    let _turn = lock("apt");
+    let there = Command::new("which").arg(package).output().unwrap().status.success();
+    if !there {
+        let output =
+            Command::new("apt-get").args(["install", "-qy", "--no-install-recommends", package]).output().unwrap();
+        assert!(output.status.success(), "{package}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
 /// Enough to tell recipes apart.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

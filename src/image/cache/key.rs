@@ -53,6 +53,11 @@ impl Key {
         Self { place: place(b"directory", path), state: *fingerprint, changed, name: path.to_owned() }
     }
 
+    /// Of an image that another program has under the digest `id`, which is of contents and never means others.
+    pub(crate) fn of_held(name: &Path, id: &Digest) -> Self {
+        Self { place: place(b"held", name), state: *id, changed: SystemTime::UNIX_EPOCH, name: name.to_owned() }
+    }
+
     /// Of the default root made from the file that this is the key of.
     pub(crate) fn for_default_root(&self) -> Self {
         Self { place: place(b"default root", &self.name), name: DEFAULT_ROOT.into(), ..self.clone() }

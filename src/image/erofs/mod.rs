@@ -26,7 +26,7 @@ use super::tree::{InodeId, Kind, Tree};
 const RESERVED_BLOCKS: u32 = 1;
 
 /// Goes into every digest that names an image: counts up with each change of what this writer makes of a tree.
-pub(crate) const WRITER_VERSION: u32 = 1;
+pub(crate) const WRITER_VERSION: u32 = 2;
 
 /// Takes the contents of a tree's files one by one, then lays out the rest.
 #[derive(Debug)]
