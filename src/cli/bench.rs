@@ -1,6 +1,7 @@
 //! `bottle-vmm bench boot`: whole runs, phase by phase, and comparisons that a pipeline can fail on.
 
 use super::args::{BenchCommand, BootBench};
+use super::out;
 use super::report::Failure;
 use crate::launch::timings::{Phase, Timings};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -259,18 +260,18 @@ fn write_result(path: &Path, result: &BenchResult) -> Result<(), Failure> {
     Ok(std::fs::write(path, bytes).map_err(|source| BenchError::File { path: path.to_owned(), source })?)
 }
 
-#[expect(clippy::print_stdout, reason = "data that was asked for")]
 fn print(report: &Report, json: bool) -> Result<(), Failure> {
     if json {
-        println!("{}", serde_json::to_string_pretty(report).map_err(|error| Failure::new(error, None))?);
-        return Ok(());
+        return out::json(report);
     }
-    println!("{} boots; milliseconds{:>18} {:>9} {:>9} {:>9}", report.result.boots, "p50", "p90", "p99", "max");
+    let boots = report.result.boots;
+    out::line(format_args!("{boots} boots; milliseconds{:>18} {:>9} {:>9} {:>9}", "p50", "p90", "p99", "max"))?;
     for row in table(&report.result) {
-        println!("{row}");
+        out::line(format_args!("{row}"))?;
     }
     if let (Some(other), Some(ratio)) = (&report.against, report.ratio) {
-        println!("against: whole run {:.1} (p50), so this is {ratio:.3} of it", other.wall_ms.p50);
+        let against = other.wall_ms.p50;
+        out::line(format_args!("against: whole run {against:.1} (p50), so this is {ratio:.3} of it"))?;
     }
     Ok(())
 }

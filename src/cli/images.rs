@@ -1,6 +1,7 @@
 //! `bottle-vmm images`: what is in the cache, and how to make room there.
 
 use super::args::{ImagesArgs, ImagesCommand};
+use super::out;
 use super::report::Failure;
 use crate::image::{Artifact, Cache, Entry, Pruned, Source};
 use indicatif::{HumanBytes, HumanDuration};
@@ -76,9 +77,8 @@ pub fn source(image: &Path) -> Source {
     if image.as_os_str() == "-" { Source::Stdin } else { Source::Path(image.to_owned()) }
 }
 
-#[expect(clippy::print_stdout, reason = "data that was asked for")]
 pub fn print_json(value: &impl Serialize) -> Result<ExitCode, Failure> {
-    println!("{}", serde_json::to_string_pretty(value).map_err(|error| Failure::new(error, None))?);
+    out::json(value)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -87,7 +87,7 @@ pub fn run(args: &ImagesArgs) -> Result<ExitCode, Failure> {
     match &args.command {
         None if args.json => print_json(&Listed::all(&cache.entries()?)),
         None => {
-            list(&cache.entries()?);
+            list(&cache.entries()?)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(ImagesCommand::Prune { keep, dry_run, json }) => {
@@ -95,18 +95,17 @@ pub fn run(args: &ImagesArgs) -> Result<ExitCode, Failure> {
             if *json {
                 return print_json(&report(&pruned, *dry_run));
             }
-            tell(&pruned, *dry_run);
+            tell(&pruned, *dry_run)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(ImagesCommand::Rm { name, force }) => remove(&cache, name, *force),
     }
 }
 
-#[expect(clippy::print_stdout, reason = "data that was asked for")]
 fn remove(cache: &Cache, name: &str, force: bool) -> Result<ExitCode, Failure> {
     let entry = cache.find(name)?;
     cache.remove(&entry, force)?;
-    println!("{}", entry.artifact.digest());
+    out::line(format_args!("{}", entry.artifact.digest()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -132,8 +131,7 @@ fn ago(time: SystemTime) -> String {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "data that was asked for")]
-fn list(entries: &[Entry]) {
+fn list(entries: &[Entry]) -> Result<(), Failure> {
     let mut rows = vec![["NAME", "DIGEST", "SIZE", "CREATED", "LAST USED"].map(str::to_owned)];
     rows.extend(entries.iter().map(|entry| {
         let used = if entry.in_use { "in use".to_owned() } else { ago(entry.used) };
@@ -143,8 +141,9 @@ fn list(entries: &[Entry]) {
     let widths: Vec<_> = (0..5).map(width).collect();
     for row in &rows {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        println!("{}", cells.collect::<Vec<_>>().join("   ").trim_end());
+        out::line(format_args!("{}", cells.collect::<Vec<_>>().join("   ").trim_end()))?;
     }
+    Ok(())
 }
 
 fn report(pruned: &Pruned, dry_run: bool) -> Report {
@@ -157,17 +156,16 @@ fn report(pruned: &Pruned, dry_run: bool) -> Report {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "data that was asked for")]
-fn tell(pruned: &Pruned, dry_run: bool) {
+fn tell(pruned: &Pruned, dry_run: bool) -> Result<(), Failure> {
     let done = if dry_run { "would remove" } else { "removed" };
     for entry in &pruned.removed {
-        println!("{done} {} {}", short(entry), names(entry));
+        out::line(format_args!("{done} {} {}", short(entry), names(entry)))?;
     }
     for path in &pruned.stale {
-        println!("{done} {}", path.display());
+        out::line(format_args!("{done} {}", path.display()))?;
     }
     for entry in &pruned.in_use {
-        println!("kept {} {}: in use", short(entry), names(entry));
+        out::line(format_args!("kept {} {}: in use", short(entry), names(entry)))?;
     }
-    println!("{} {}", if dry_run { "would free" } else { "freed" }, HumanBytes(pruned.freed));
+    out::line(format_args!("{} {}", if dry_run { "would free" } else { "freed" }, HumanBytes(pruned.freed)))
 }

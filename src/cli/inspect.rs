@@ -2,6 +2,7 @@
 
 use super::args::InspectArgs;
 use super::images::{Summary, print_json};
+use super::out;
 use super::progress;
 use super::report::Failure;
 use crate::image::artifact::{Artifact, Manifest};
@@ -34,7 +35,7 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode, Failure> {
         let verified = args.verify.then_some(true);
         return print_json(&Inspected { summary: Summary::of(&artifact), verified, manifest: artifact.manifest() });
     }
-    print(&artifact, args.verify);
+    print(&artifact, args.verify)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -48,8 +49,7 @@ fn find(name: &Path) -> Result<Artifact, Failure> {
     Ok(cache?.find(&name.to_string_lossy())?.artifact)
 }
 
-#[expect(clippy::print_stdout, reason = "data that was asked for")]
-fn print(artifact: &Artifact, verified: bool) {
+fn print(artifact: &Artifact, verified: bool) -> Result<(), Failure> {
     let Manifest { created_by, config, source, root, tree, .. } = artifact.manifest();
     let words = |words: &[String]| words.iter().map(|word| shown(word)).collect::<Vec<_>>().join(" ");
     let mut lines = vec![
@@ -75,8 +75,9 @@ fn print(artifact: &Artifact, verified: bool) {
         lines.push(("Verified", "every byte is the one that was written".to_owned()));
     }
     for (name, value) in lines.into_iter().filter(|(_, value)| !value.is_empty()) {
-        println!("{name:<12} {}", clean(&value));
+        out::line(format_args!("{name:<12} {}", clean(&value)))?;
     }
+    Ok(())
 }
 
 /// A word as it would have to be typed.

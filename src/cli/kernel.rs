@@ -1,6 +1,7 @@
 //! `bottle-vmm kernel`: supplies of guest kernels.
 
 use super::args::KernelCommand;
+use super::out;
 use super::progress::Bar;
 use super::report::Failure;
 use crate::debian::{Apt, Suite};
@@ -37,26 +38,24 @@ fn apt() -> Result<Apt, Failure> {
     Ok(Apt::open(&paths::cache()?.join("apt"))?)
 }
 
-#[expect(clippy::print_stdout, reason = "data that was asked for")]
 fn tell(installed: &Installed, json: bool) -> Result<ExitCode, Failure> {
     if json {
-        println!("{}", serde_json::to_string_pretty(installed).map_err(|error| Failure::new(error, None))?);
+        out::json(installed)?;
     } else {
-        println!("{}", installed.name);
+        out::line(format_args!("{}", installed.name))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stdout, reason = "data that was asked for")]
 fn list(kernels: &[Installed], json: bool) -> Result<ExitCode, Failure> {
     if json {
-        println!("{}", serde_json::to_string_pretty(kernels).map_err(|error| Failure::new(error, None))?);
+        out::json(&kernels)?;
         return Ok(ExitCode::SUCCESS);
     }
     let width = kernels.iter().map(|kernel| kernel.name.len()).max().unwrap_or(0);
     for (index, kernel) in kernels.iter().enumerate() {
         let taken = if index == 0 { "  (what `run` takes)" } else { "" };
-        println!("{:width$}  {}{taken}", kernel.name, kernel.version);
+        out::line(format_args!("{:width$}  {}{taken}", kernel.name, kernel.version))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! The manual page and completions, made from the definition of the command line.
 
 use super::args::Cli;
+use super::out;
 use super::report::Failure;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
@@ -8,25 +9,28 @@ use std::io;
 use std::process::ExitCode;
 
 pub fn completions(shell: Shell) -> Result<ExitCode, Failure> {
-    clap_complete::generate(shell, &mut Cli::command(), "bottle-vmm", &mut io::stdout());
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "bottle-vmm", &mut text);
+    out::bytes(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// One page for the program and all its commands, so that `man bottle-vmm` has everything.
 pub fn man() -> Result<ExitCode, Failure> {
-    let mut out = io::stdout().lock();
+    let mut text = Vec::new();
     let failed = |error: io::Error| Failure::new(error, None);
     let mut program = Cli::command();
     program.build();
-    clap_mangen::Man::new(program.clone()).render(&mut out).map_err(failed)?;
+    clap_mangen::Man::new(program.clone()).render(&mut text).map_err(failed)?;
     for command in commands_of(&program) {
         let page = clap_mangen::Man::new(command);
-        page.render_name_section(&mut out).map_err(failed)?;
-        page.render_synopsis_section(&mut out).map_err(failed)?;
-        page.render_description_section(&mut out).map_err(failed)?;
-        page.render_options_section(&mut out).map_err(failed)?;
-        page.render_extra_section(&mut out).map_err(failed)?;
+        page.render_name_section(&mut text).map_err(failed)?;
+        page.render_synopsis_section(&mut text).map_err(failed)?;
+        page.render_description_section(&mut text).map_err(failed)?;
+        page.render_options_section(&mut text).map_err(failed)?;
+        page.render_extra_section(&mut text).map_err(failed)?;
     }
+    out::bytes(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,11 +10,13 @@ mod images;
 mod inspect;
 mod kernel;
 mod manual;
+mod out;
 mod pack;
 mod progress;
 mod quantity;
 mod report;
 mod run;
+mod sandbox;
 
 use args::{Cli, Command};
 use clap::Parser as _;

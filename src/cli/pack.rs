@@ -2,12 +2,12 @@
 
 use super::args::PackArgs;
 use super::images::{Summary, print_json, source};
+use super::out;
 use super::progress;
 use super::report::Failure;
 use crate::image::{self, Cache, Output};
 use std::process::ExitCode;
 
-#[expect(clippy::print_stdout, reason = "data that was asked for")]
 pub fn run(args: &PackArgs) -> Result<ExitCode, Failure> {
     let output = Output::new(&args.output, args.force);
     let progress = progress::of(args.progress, args.json);
@@ -16,6 +16,6 @@ pub fn run(args: &PackArgs) -> Result<ExitCode, Failure> {
     if args.json {
         return print_json(&Summary::of(&artifact));
     }
-    println!("{}", artifact.digest());
+    out::line(format_args!("{}", artifact.digest()))?;
     Ok(ExitCode::SUCCESS)
 }

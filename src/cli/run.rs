@@ -4,12 +4,15 @@ use super::args::RunArgs;
 use super::env::{self, Variables};
 use super::progress::{self, Bar};
 use super::report::Failure;
+use super::sandbox;
 use crate::debian::busybox;
+use crate::host::kvm;
 use crate::image::{self, Artifact, Cache, ImageConfig};
 use crate::kernel::{self, Store};
+use crate::launch::claim::Claim;
 use crate::launch::session::Outcome;
 use crate::launch::timings::{Phase, Timings};
-use crate::launch::{self, Bottle, Command, RootDisk};
+use crate::launch::{self, Bottle, Command, LaunchError, RootDisk};
 use crate::paths;
 use crate::scratch;
 use bottle_protocol::Hostname;
@@ -71,6 +74,9 @@ pub fn run(args: &RunArgs, begin_ns: u64) -> Result<ExitCode, Failure> {
     let mut timings = Timings::default();
     timings.mark_at(Phase::Begin, begin_ns);
     check(args)?;
+    if let Some(warning) = sandbox::warning(&sandbox::confinement(&args.no_sandbox)) {
+        say(&warning);
+    }
     timings.mark(Phase::Parsed);
     let bottle = prepare(args)?;
     timings.mark(Phase::ImageReady);
@@ -103,15 +109,22 @@ fn check(args: &RunArgs) -> Result<(), Failure> {
 }
 
 fn prepare(args: &RunArgs) -> Result<Bottle, Failure> {
+    // What costs nothing to find out comes first: an image may take its time.
+    let name = args.name.clone().unwrap_or_else(made_up_name);
+    let claim = Claim::new(&name).map_err(LaunchError::from)?;
+    let hostname = args.hostname.clone().unwrap_or_else(|| name.replace('_', "-"));
+    let hostname = Hostname::new(&hostname).map_err(|_| RunError::Hostname { name: hostname })?;
+    let kvm = kvm::open().map_err(LaunchError::from)?;
     let kernel = open_kernel(args.kernel.as_deref())?;
     let image = open_image(args)?;
     let config = image.manifest().config.clone();
     let scratch = match args.disk {
-        Some(size) => Some(scratch::create(&std::env::temp_dir(), size.0)?),
+        Some(size) => Some(open_scratch(size)?),
         None => None,
     };
     // Last, since it takes them out of our own environment, which says where everything above is; and while there is one thread
     // (see `sys::environ`): those that packed the image have ended.
+    forbid_dumps();
     let mut passed = Variables::default();
     for file in &args.env_file {
         passed.add_file(file)?;
@@ -119,13 +132,11 @@ fn prepare(args: &RunArgs) -> Result<Bottle, Failure> {
     for name in &args.env {
         passed.add_passed(name)?;
     }
-    let name = args.name.clone().unwrap_or_else(made_up_name);
-    let hostname = args.hostname.clone().unwrap_or_else(|| name.replace('_', "-"));
-    let hostname = Hostname::new(&hostname).map_err(|_| RunError::Hostname { name: hostname })?;
     let mut variables = Variables::of_image(&config.env, hostname.as_str(), args.tty);
     variables.extend(passed);
     Ok(Bottle {
-        name,
+        claim,
+        kvm,
         hostname,
         vcpus: args.cpus,
         memory_mib: args.mem.0 / MIB,
@@ -139,6 +150,8 @@ fn prepare(args: &RunArgs) -> Result<Bottle, Failure> {
         boot_limit: args.boot_timeout.0,
         time_limit: args.timeout.map(|limit| limit.0),
         measure: args.timings.is_some(),
+        confinement: sandbox::confinement(&args.no_sandbox),
+        probe: args.sandbox_probe,
     })
 }
 
@@ -175,6 +188,19 @@ fn given(option: Option<&str>) -> Option<&str> {
 
 fn c_string(text: &OsStr, what: &'static str) -> Result<CString, RunError> {
     CString::new(text.as_bytes()).map_err(|_| RunError::Nul { what })
+}
+
+/// From here on this process holds secrets: no core dump, and no other process of the same user looks into it.
+fn forbid_dumps() {
+    // It fails for no reason that Linux has.
+    let _ = nix::sys::prctl::set_dumpable(false);
+}
+
+/// Beside the images: /tmp is memory on many machines, and a scratch disk is wanted where memory is not enough.
+fn open_scratch(size: super::quantity::Bytes) -> Result<File, Failure> {
+    let directory = paths::cache()?;
+    std::fs::create_dir_all(&directory).map_err(|source| RunError::Open { path: directory.clone(), source })?;
+    Ok(scratch::create(&directory, size.0)?)
 }
 
 struct Kernel {

@@ -113,6 +113,14 @@ impl Guest {
                 self.statistics_due = false;
                 Ok(())
             }
+            Some(MonitorEvent::Confined { layers }) => match layers.iter().find_map(|r| Some((r.layer, r.obstacle()?)))
+            {
+                Some((layer, why)) => Err(LaunchError::Sandbox { layer, why: why.to_owned() }),
+                None => Ok(()),
+            },
+            Some(MonitorEvent::Violation { syscall }) => {
+                Err(LaunchError::Violation { syscall: Some(syscall), console: self.console.text() })
+            }
             Some(MonitorEvent::Console { line }) => {
                 self.console.push(line);
                 Ok(())
@@ -136,7 +144,7 @@ impl Guest {
             }
             Ok(Ok(other)) => Err(LaunchError::Unexpected { message: name(&other), expected: "its hello" }),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(LaunchError::Silent { limit, console: self.console.text() }),
+            Err(_) => Err(LaunchError::Silent { due: "come up", limit, console: self.console.text() }),
         }
     }
 
@@ -145,16 +153,29 @@ impl Guest {
         &mut self,
         command: &str,
         sent: usize,
+        limit: Duration,
         timings: &mut Timings,
     ) -> Result<(), LaunchError> {
+        match tokio::time::timeout(limit, self.answers(command, sent, timings)).await {
+            Ok(result) => result,
+            Err(_) => Err(LaunchError::Silent { due: "start the command", limit, console: self.console.text() }),
+        }
+    }
+
+    /// Ready, the environment acknowledged, and the command started; in this order, or a reason why not.
+    async fn answers(&mut self, command: &str, sent: usize, timings: &mut Timings) -> Result<(), LaunchError> {
+        let mut acknowledged = false;
         loop {
             match self.next(timings).await? {
-                ToHost::Ready => {}
-                ToHost::Started { env_count, .. } if usize::try_from(env_count) != Ok(sent) => {
-                    return Err(LaunchError::Environment { got: env_count, sent });
+                ToHost::Ready if !acknowledged => {}
+                ToHost::EnvAcknowledged { count, .. } if usize::try_from(count) != Ok(sent) => {
+                    return Err(LaunchError::Environment { got: count, sent });
                 }
-                ToHost::Started { .. } => {
+                ToHost::EnvAcknowledged { .. } if !acknowledged => {
                     timings.mark(Phase::EnvAcknowledged);
+                    acknowledged = true;
+                }
+                ToHost::Started { .. } if acknowledged => {
                     timings.mark(Phase::CommandStarted);
                     return Ok(());
                 }
@@ -185,6 +206,7 @@ pub(super) fn name(message: &ToHost) -> &'static str {
         ToHost::Hello(_) => "Hello",
         ToHost::Ready => "Ready",
         ToHost::SetupFailed { .. } => "SetupFailed",
+        ToHost::EnvAcknowledged { .. } => "EnvAcknowledged",
         ToHost::Started { .. } => "Started",
         ToHost::StartFailed { .. } => "StartFailed",
         ToHost::Stdout { .. } => "Stdout",
@@ -193,6 +215,11 @@ pub(super) fn name(message: &ToHost) -> &'static str {
         ToHost::Credit { .. } => "Credit",
         ToHost::Exited { .. } => "Exited",
     }
+}
+
+/// Text of the guest's, of which no control character reaches the caller's terminal.
+pub(super) fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c == '\n' || !c.is_control() { c } else { '\u{fffd}' }).collect()
 }
 
 /// The last lines of the guest's console, for errors; with `--console`, all of it on standard error.
@@ -216,10 +243,8 @@ impl ConsoleTail {
         self.lines.push_back(line);
     }
 
-    /// Control characters of the guest's never reach the caller's terminal raw.
     fn text(&self) -> String {
-        let clean = |c: char| if c == '\n' || !c.is_control() { c } else { '\u{fffd}' };
-        self.lines.iter().flat_map(|line| line.chars()).map(clean).collect()
+        self.lines.iter().map(|line| harmless(line)).collect()
     }
 }
 

@@ -1,9 +1,11 @@
 //! Everything that can go wrong between a resolved bottle and its command's exit, with the exit code that docker users expect.
 
+use super::boot::harmless;
 use super::claim::ClaimError;
 use crate::control::ControlError;
 use crate::host::kvm::KvmUnusable;
 use crate::monitor::SpawnError;
+use crate::monitor::sandbox::{Layer, syscall_name};
 use crate::vmm::stop::{DiskFault, StopReason};
 use bottle_protocol::{ArgumentsTooLong, StartStage};
 use std::io;
@@ -30,10 +32,14 @@ pub enum LaunchError {
     },
     #[error("{}", causes.join(": "))]
     Monitor { causes: Vec<String> },
+    #[error("the monitor's sandbox cannot be closed: {why}")]
+    Sandbox { layer: Layer, why: String },
+    #[error("the monitor tried {}, which its sandbox forbids; the bottle was ended{}", violated(*syscall), words(console))]
+    Violation { syscall: Option<u32>, console: String },
     #[error("the monitor process was killed{}", tail(console))]
     MonitorGone { console: String },
-    #[error("the guest did not come up within {} s{}", limit.as_secs(), tail(console))]
-    Silent { limit: Duration, console: String },
+    #[error("the guest did not {due} within {} s{}", limit.as_secs_f32(), tail(console))]
+    Silent { due: &'static str, limit: Duration, console: String },
     #[error("the guest ended ({}) before the command did{}", ended_by(reason), tail(console))]
     GuestEnded { reason: StopReason, console: String },
     #[error("{}", root_fault(file, *offset, *fault))]
@@ -46,7 +52,7 @@ pub enum LaunchError {
     Unexpected { message: &'static str, expected: &'static str },
     #[error("the guest agent acknowledged {got} environment variables of {sent}")]
     Environment { got: u32, sent: usize },
-    #[error("the guest cannot {what}: {}", errno(*errno_value))]
+    #[error("the guest cannot {}: {}", harmless(what), errno(*errno_value))]
     Setup { what: String, errno_value: i32 },
     #[error("{}", start_failed(*stage, *errno_value, detail, command))]
     Start { stage: StartStage, errno_value: i32, detail: String, command: String },
@@ -83,6 +89,16 @@ impl LaunchError {
             Self::Root { fault: DiskFault::Unreadable { .. }, .. } => {
                 Some("copy the image to a disk that works, or pack it again".to_owned())
             }
+            Self::Sandbox { layer, .. } => Some(format!(
+                "{}; to go on without this layer, and at your own risk: `--no-sandbox={}`",
+                layer.way_out(),
+                layer.name()
+            )),
+            Self::Violation { .. } => Some(
+                "this may be an attack from inside the guest: trust nothing that it produced. With a command that you trust it is a bug \
+                 of bottle-vmm, and worth a report"
+                    .to_owned(),
+            ),
             Self::Monitor { causes } if causes.iter().any(|cause| cause.contains("too small")) => {
                 Some("give the bottle more with `--mem`".to_owned())
             }
@@ -98,12 +114,27 @@ impl LaunchError {
 }
 
 fn tail(console: &str) -> String {
+    match words(console) {
+        none if none.is_empty() => "; its console is empty".to_owned(),
+        some => some,
+    }
+}
+
+fn words(console: &str) -> String {
     match console.trim_end() {
-        "" => "; its console is empty".to_owned(),
+        "" => String::new(),
         lines => format!(
             "; its console ends with\n{}",
             lines.lines().map(|line| format!("  | {line}")).collect::<Vec<_>>().join("\n")
         ),
+    }
+}
+
+fn violated(syscall: Option<u32>) -> String {
+    let Some(number) = syscall else { return "a system call".to_owned() };
+    match syscall_name(number) {
+        Some(name) => format!("`{name}` (system call {number})"),
+        None => format!("system call {number:#x}"),
     }
 }
 
@@ -131,14 +162,14 @@ fn errno(value: i32) -> String {
     io::Error::from_raw_os_error(value).to_string()
 }
 
+/// The agent's own words, which name what could not be done, and the system's where they add something.
 fn start_failed(stage: StartStage, value: i32, detail: &str, command: &str) -> String {
-    let why = errno(value);
+    let (detail, why) = (harmless(detail), errno(value));
     match stage {
         StartStage::NotFound => format!("`{command}` is not in the image"),
-        StartStage::NotExecutable | StartStage::Exec => format!("`{command}` cannot be executed: {why}"),
-        StartStage::User => format!("there is no user `{detail}` in the image"),
-        StartStage::Cwd => format!("the working directory `{detail}` cannot be used: {why}"),
-        StartStage::Limits => format!("the guest's kernel does not take the command line and environment: {detail}"),
-        StartStage::Fork | StartStage::Streams => format!("the guest cannot start `{command}` ({detail}): {why}"),
+        StartStage::User if value == libc::ENOENT => detail,
+        StartStage::Limits => format!("the guest cannot start `{command}`: {detail}"),
+        StartStage::NotExecutable | StartStage::Exec | StartStage::User | StartStage::Cwd => format!("{detail}: {why}"),
+        StartStage::Fork | StartStage::Streams => format!("the guest cannot start `{command}`: {detail}: {why}"),
     }
 }

@@ -14,6 +14,7 @@ pub use error::{EXIT_OURS, LaunchError};
 
 use crate::host;
 use crate::monitor::process::cpu_us;
+use crate::monitor::sandbox::{Confinement, Probe};
 use crate::monitor::{MonitorProcess, MonitorSpec};
 use crate::verity::HashTree;
 use crate::vmm::DiskAccess;
@@ -33,7 +34,9 @@ use timings::{Phase, Timings};
 
 /// A bottle with everything looked up: open files and values.
 pub struct Bottle {
-    pub name: String,
+    /// Its name, held.
+    pub claim: Claim,
+    pub kvm: File,
     pub hostname: Hostname,
     pub vcpus: u8,
     pub memory_mib: u64,
@@ -47,12 +50,16 @@ pub struct Bottle {
     pub command: Command,
     /// The guest kernel's log goes to standard error.
     pub console: bool,
-    /// How long the guest may take until its agent says hello.
+    /// How long the guest may take until its agent says hello, and again until the command runs.
     pub boot_limit: Duration,
     /// How long the command may take.
     pub time_limit: Option<Duration>,
     /// Whether the monitor is asked for its statistics at the end.
     pub measure: bool,
+    /// Which layers of the monitor's sandbox the person does without.
+    pub confinement: Confinement,
+    /// An escape attempt that the monitor is to make, for tests.
+    pub probe: Option<Probe>,
 }
 
 /// EROFS, read-only, shared with any number of other bottles, and checked as it is read.
@@ -80,33 +87,33 @@ pub struct Command {
 /// [`LaunchError`]; the command's own failure is no error but an [`Outcome`].
 pub fn launch(bottle: Bottle, timings: &mut Timings) -> Result<Outcome, LaunchError> {
     ArgumentLimits::GUEST.check(&bottle.command.argv, &bottle.command.env)?;
-    let _claim = Claim::new(&bottle.name)?;
-    let kvm = host::kvm::open()?;
     let (control, guest_end) =
         UnixStream::pair().map_err(|source| LaunchError::Host { what: "make a socket pair", source })?;
-    let monitor = MonitorProcess::start()?;
-    build_machine(&monitor, &bottle, &kvm, &guest_end)?;
-    drop((kvm, guest_end));
+    let mut monitor = MonitorProcess::start(&bottle.confinement)?;
+    build_machine(&monitor, &bottle, &guest_end)?;
+    drop(guest_end);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| LaunchError::Host { what: "start the event loop", source })?;
     let outcome = runtime.block_on(run(&monitor, bottle, control, timings));
+    // A report that was lost on the way leaves the exit code.
+    let outcome = match outcome {
+        Err(LaunchError::MonitorGone { console }) if monitor.ended_by_sandbox() => {
+            Err(LaunchError::Violation { syscall: None, console })
+        }
+        other => other,
+    };
     drop(monitor);
     timings.mark(Phase::AllGone);
     timings.cpu_us = cpu_us(UsageWho::RUSAGE_SELF) + cpu_us(UsageWho::RUSAGE_CHILDREN);
     outcome
 }
 
-fn build_machine(
-    monitor: &MonitorProcess,
-    bottle: &Bottle,
-    kvm: &File,
-    guest_end: &UnixStream,
-) -> Result<(), LaunchError> {
+fn build_machine(monitor: &MonitorProcess, bottle: &Bottle, guest_end: &UnixStream) -> Result<(), LaunchError> {
     let entropy =
         File::open("/dev/urandom").map_err(|source| LaunchError::Host { what: "open /dev/urandom", source })?;
-    let mut descriptors: Vec<RawFd> = vec![kvm.as_raw_fd(), entropy.as_raw_fd(), bottle.kernel.as_raw_fd()];
+    let mut descriptors: Vec<RawFd> = vec![bottle.kvm.as_raw_fd(), entropy.as_raw_fd(), bottle.kernel.as_raw_fd()];
     descriptors.extend(bottle.modules.as_ref().map(AsRawFd::as_raw_fd));
     descriptors.push(bottle.root.file.as_raw_fd());
     descriptors.extend(bottle.scratch.as_ref().map(AsRawFd::as_raw_fd));
@@ -122,6 +129,7 @@ fn build_machine(
         modules: bottle.modules.is_some(),
         disks,
         vsock_ports: vec![CONTROL_PORT],
+        probe: bottle.probe,
     };
     Ok(monitor.build(&spec, &descriptors)?)
 }
@@ -150,7 +158,7 @@ async fn run(
     let start = Start { process: PROCESS, argv, env, cwd, create_cwd: true, user, tty: size, stdin };
     guest.sender.send(&ToAgent::Start(start))?;
     let started = tokio::select! {
-        started = guest.started(&name, sent, timings) => started,
+        started = guest.started(&name, sent, bottle.boot_limit, timings) => started,
         signal = signals.termination() => return Ok(Outcome::Interrupted(signal)),
     };
     started?;

@@ -35,7 +35,8 @@ impl Outcome {
     }
 }
 
-const SIGPIPE: u32 = 13;
+/// How long output that has arrived may take to be written after a time-out: whoever reads it may have stopped.
+const LAST_OUTPUT: Duration = Duration::from_secs(2);
 
 pub(super) struct Session {
     guest: Guest,
@@ -120,7 +121,10 @@ impl Session {
                 Step::Written(written) => self.account(written, exited.is_some())?,
                 Step::Signal(Caught::Forward(signal), true) => return Ok(Outcome::Interrupted(signal)),
                 Step::Signal(caught, _) => self.pass_on(caught)?,
-                Step::TimeUp => return Ok(Outcome::TimedOut(limit.unwrap_or_default())),
+                Step::TimeUp => {
+                    self.write_what_arrived().await;
+                    return Ok(Outcome::TimedOut(limit.unwrap_or_default()));
+                }
             }
         }
     }
@@ -145,6 +149,23 @@ impl Session {
             (caught, insists) = signals.next() => Step::Signal(caught, insists),
             () = time_up, if !exited => Step::TimeUp,
         })
+    }
+
+    /// The command is given up, what it had said is not. Another signal to terminate cuts it short.
+    async fn write_what_arrived(&mut self) {
+        let deadline = tokio::time::Instant::now() + LAST_OUTPUT;
+        while !self.all_written() {
+            let Self { signals, written, .. } = self;
+            let written = tokio::select! {
+                Some(written) = written.recv() => written,
+                (_, false) = signals.next() => continue,
+                () = tokio::time::sleep_until(deadline) => return,
+                else => return,
+            };
+            if self.account(written, true).is_err() {
+                return;
+            }
+        }
     }
 
     fn all_written(&self) -> bool {
@@ -195,9 +216,10 @@ impl Session {
         let (stream, bytes) = match written {
             Written::Bytes(stream, bytes) => (stream, bytes),
             Written::Failed(source) => return Err(host("write the command's output")(source)),
-            // As in a pipeline on the host: a command whose reader is gone is told by SIGPIPE.
             Written::Closed(_) if exited => return Ok(()),
-            Written::Closed(_) => return self.signal(SIGPIPE),
+            Written::Closed(stream) => {
+                return Ok(self.guest.sender.send(&ToAgent::CloseOutput { process: PROCESS, stream })?);
+            }
         };
         let downstream = if stream == OutputStream::Stdout { &mut self.stdout } else { &mut self.stderr };
         match downstream.wrote(bytes)? {

@@ -1,6 +1,8 @@
 //! Signals that the caller sends us, for the command in the guest.
 
+use std::future::poll_fn;
 use std::io;
+use std::task::Poll;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What arrived.
@@ -12,12 +14,13 @@ pub enum Caught {
     Resized,
 }
 
-/// Watches the signals that a caller ends or resizes a command with.
+/// What callers end, stop or tell something to a command with (signal(7)): HUP, INT, QUIT, USR1, USR2, ALRM, TERM.
+const FORWARDED: [u8; 7] = [1, 2, 3, 10, 12, 14, TERMINATE];
+const TERMINATE: u8 = 15;
+
+/// Watches them.
 pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
-    quit: Signal,
+    forwarded: Vec<(u8, Signal)>,
     resized: Signal,
     terminations: u32,
 }
@@ -26,11 +29,12 @@ impl Signals {
     /// # Errors
     /// When a handler cannot be installed.
     pub fn watch() -> io::Result<Self> {
+        // Who started us with a signal ignored (nohup, a shell's background job) wants it ignored.
+        let ignored = ignored(&std::fs::read_to_string("/proc/self/status")?);
+        let wanted = FORWARDED.into_iter().filter(|number| ignored & 1 << (number - 1) == 0);
+        let forwarded = wanted.map(|number| Ok((number, signal(SignalKind::from_raw(number.into()))?)));
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
-            quit: signal(SignalKind::quit())?,
+            forwarded: forwarded.collect::<io::Result<_>>()?,
             resized: signal(SignalKind::window_change())?,
             terminations: 0,
         })
@@ -45,18 +49,38 @@ impl Signals {
         }
     }
 
-    /// The next signal, and whether it is the second request to terminate: then the bottle ends at once.
+    /// The next signal, and whether it is the second request to terminate: then the bottle ends at once. Cancel-safe.
     pub async fn next(&mut self) -> (Caught, bool) {
-        let caught = tokio::select! {
-            _ = self.interrupt.recv() => Caught::Forward(2),
-            _ = self.terminate.recv() => Caught::Forward(15),
-            _ = self.hang_up.recv() => Caught::Forward(1),
-            _ = self.quit.recv() => Caught::Forward(3),
-            _ = self.resized.recv() => Caught::Resized,
-        };
-        if caught == Caught::Forward(15) {
+        let Self { forwarded, resized, .. } = self;
+        let caught = poll_fn(|context| {
+            for (number, signal) in forwarded.iter_mut() {
+                if signal.poll_recv(context).is_ready() {
+                    return Poll::Ready(Caught::Forward(*number));
+                }
+            }
+            resized.poll_recv(context).map(|_| Caught::Resized)
+        })
+        .await;
+        if caught == Caught::Forward(TERMINATE) {
             self.terminations += 1;
         }
         (caught, self.terminations > 1)
+    }
+}
+
+/// `SigIgn` of proc(5): bit N - 1 is signal N.
+fn ignored(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ignored;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_status() {
+        assert_eq!(ignored("Name:\tx\nSigIgn:\t0000000000001001\nSigCgt:\tff\n"), 1 << 12 | 1);
+        assert_eq!(ignored(""), 0);
     }
 }

@@ -2,6 +2,8 @@
 //! be shared with other programs, so they are neither switched to non-blocking nor given to epoll.
 
 use bottle_protocol::OutputStream;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -20,13 +22,15 @@ pub fn read_stdin() -> io::Result<mpsc::Receiver<Vec<u8>>> {
     let (sender, receiver) = mpsc::channel(1);
     // The thread is never joined: it may be inside a read that never returns, and it ends with the process.
     thread::Builder::new().name("stdin".into()).spawn(move || {
-        let mut stdin = io::stdin().lock();
+        let stdin_fd = io::stdin();
+        let mut stdin = stdin_fd.lock();
         loop {
             let mut chunk = vec![0; CHUNK];
             match stdin.read(&mut chunk) {
                 Ok(0) => return,
                 Ok(read) => chunk.truncate(read),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if waited(&error, stdin_fd.as_fd(), PollFlags::POLLIN) => continue,
                 Err(_) => return,
             }
             if sender.blocking_send(chunk).is_err() {
@@ -75,6 +79,25 @@ impl Output {
     }
 }
 
+/// Whether `error` said "not now", of a descriptor that another program made non-blocking, and it may be tried again.
+fn waited(error: &io::Error, on: BorrowedFd<'_>, events: PollFlags) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+        && matches!(poll(&mut [PollFd::new(on, events)], PollTimeout::NONE), Ok(_) | Err(Errno::EINTR))
+}
+
+fn write_whole(to: &mut File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match to.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if waited(&error, to.as_fd(), PollFlags::POLLOUT) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 fn write_all(
     chunks: &blocking::Receiver<Vec<u8>>,
     to: BorrowedFd<'_>,
@@ -87,13 +110,13 @@ fn write_all(
     };
     let mut open = true;
     for chunk in chunks {
-        let result = if open { to.write_all(&chunk) } else { Ok(()) };
+        let result = if open { write_whole(&mut to, &chunk) } else { Ok(()) };
         if let Err(error) = result {
             open = false;
             let closed = error.kind() == io::ErrorKind::BrokenPipe;
             let _ = report.send(if closed { Written::Closed(stream) } else { Written::Failed(error) });
         }
-        // What can no longer be written is disposed of all the same: the guest is told by a signal, not by a stall.
+        // What can no longer be written is disposed of all the same: the guest is told by a closed pipe, not by a stall.
         let _ = report.send(Written::Bytes(stream, chunk.len()));
     }
 }

@@ -20,7 +20,7 @@ pub enum Phase {
     /// The guest reached the monitor for the first time: the kernel's sign of life that needs no console.
     GuestAlive,
     AgentHello,
-    /// The agent acknowledged the environment by count; that the command runs is part of the same message.
+    /// The agent acknowledged the environment by count.
     EnvAcknowledged,
     CommandStarted,
     CommandExited,

@@ -105,7 +105,18 @@ impl EventLoop {
                 }
             }
             if let Some(reason) = stop.reason() {
+                self.last_words();
                 return Ok(reason);
+            }
+        }
+    }
+
+    /// What the guest had queued before it ended: it may have notified us in the same moment.
+    fn last_words(&self) {
+        for device in &self.devices {
+            let mut device = device.lock().unwrap_or_else(PoisonError::into_inner);
+            for queue in 0..u16::try_from(device.queue_sizes().len()).unwrap_or(0) {
+                device.queue_notified(queue);
             }
         }
     }

@@ -4,11 +4,11 @@ use super::boot::{self, BootError, BootSpec, Entry, kernel_command_line};
 use super::bus::Bus;
 use super::devices::reset::{AcpiRegisters, KeyboardController};
 use super::devices::serial::{LineSink, SerialPort};
-use super::devices::virtio::VirtioDevice;
 use super::devices::virtio::blk::Block;
 use super::devices::virtio::mmio::{MmioTransport, MmioWindow, QUEUE_NOTIFY};
 use super::devices::virtio::rng::Entropy;
 use super::devices::virtio::vsock::{GuestCid, Vsock};
+use super::devices::virtio::{Notification, VirtioDevice};
 use super::event_loop::{EventLoop, EventLoopError, Registrar, SharedDevice};
 use super::irq::Irq;
 use super::memory::{self, GuestRam, MemoryError};
@@ -21,11 +21,11 @@ use super::x86_64::layout;
 use super::x86_64::registers::{self, RegistersError};
 use kvm_bindings::{KVM_CAP_PMU_CAPABILITY, KVM_PIT_SPEAKER_DUMMY, KVM_PMU_CAP_DISABLE, kvm_enable_cap};
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, VcpuFd, VmFd};
+use std::error::Error;
 use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
-use vmm_sys_util::eventfd::EventFd;
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
@@ -55,6 +55,8 @@ pub enum MachineError {
     Registers(#[from] RegistersError),
     #[error(transparent)]
     EventLoop(#[from] EventLoopError),
+    #[error("a thread of the monitor cannot be guarded")]
+    Guard(#[source] GuardError),
     #[error("a virtio queue cannot be made")]
     Queue(#[from] virtio_queue::Error),
 }
@@ -71,6 +73,17 @@ pub struct Observer {
     /// The guest reached the monitor for the first time.
     pub guest_alive: Box<dyn Fn() + Send + Sync>,
     pub console: LineSink,
+}
+
+/// Why a guard failed; what guards do is not the machine's business.
+pub type GuardError = Box<dyn Error + Send + Sync>;
+
+/// What each thread does to itself when all of them exist and the guest has not run. Nothing is entered before all succeeded.
+pub struct Guards {
+    /// In each vCPU thread, with its number.
+    pub vcpu: Box<dyn Fn(u8) -> Result<(), GuardError> + Send + Sync>,
+    /// In the thread that serves devices, as the last.
+    pub devices: Box<dyn FnOnce() -> Result<(), GuardError>>,
 }
 
 /// A machine that is built and has not run yet.
@@ -135,27 +148,58 @@ impl Machine {
         Ok(Self { vcpus, exits, context: Arc::new(context), event_loop, entering: observer.entering, _vm: vm })
     }
 
-    /// Runs the guest to its end, serving its devices on this thread. `launcher` hanging up ends it too; when it sends something,
-    /// `heard` is called with the number of VM exits so far.
+    /// Runs the guest to its end, serving its devices on this thread, once every thread is guarded. `launcher` hanging up ends it
+    /// too; when it sends something, `heard` is called with the number of VM exits so far.
     ///
     /// The vCPU threads may still be inside the guest when this returns: the process is expected to end.
     ///
     /// # Errors
-    /// When a thread cannot be started or the event loop fails.
-    pub fn run(self, launcher: RawFd, mut heard: impl FnMut(Option<u64>)) -> Result<StopReason, MachineError> {
+    /// When a thread cannot be started or guarded, or the event loop fails.
+    pub fn run(
+        self,
+        launcher: RawFd,
+        guards: Guards,
+        mut heard: impl FnMut(Option<u64>),
+    ) -> Result<StopReason, MachineError> {
+        let entry = start_vcpus(self.vcpus, &self.context, guards.vcpu)?;
+        (guards.devices)().map_err(MachineError::Guard)?;
         (self.entering)();
-        for (index, vcpu) in (0u8..).zip(self.vcpus) {
-            let context = Arc::clone(&self.context);
-            std::thread::Builder::new()
-                .name(format!("vcpu_{index}"))
-                .stack_size(VCPU_STACK)
-                .spawn(move || vcpu::run(vcpu, index, &context))
-                .map_err(host_error("start a vCPU thread"))?;
-        }
+        entry.wait();
         let exits = self.exits;
         let total = || exits.as_ref()?.iter().map(ExitCounter::read).sum();
         Ok(self.event_loop.run(&self.context.stop, launcher, || heard(total()))?)
     }
+}
+
+/// Starts the vCPU threads and sees them guarded. They enter the guest when the barrier is passed; on an error they never do.
+fn start_vcpus(
+    vcpus: Vec<VcpuFd>,
+    context: &Arc<VcpuContext>,
+    guard: Box<dyn Fn(u8) -> Result<(), GuardError> + Send + Sync>,
+) -> Result<Arc<Barrier>, MachineError> {
+    let count = vcpus.len();
+    let (guard, entry) = (Arc::new(guard), Arc::new(Barrier::new(count + 1)));
+    let (report, guarded) = mpsc::channel();
+    for (index, vcpu) in (0u8..).zip(vcpus) {
+        let (context, guard, entry, report) =
+            (Arc::clone(context), Arc::clone(&guard), Arc::clone(&entry), report.clone());
+        let thread = move || {
+            // Nobody listens only if another thread failed before.
+            let _ = report.send(guard(index));
+            entry.wait();
+            vcpu::run(vcpu, index, &context);
+        };
+        std::thread::Builder::new()
+            .name(format!("vcpu_{index}"))
+            .stack_size(VCPU_STACK)
+            .spawn(thread)
+            .map_err(host_error("start a vCPU thread"))?;
+    }
+    drop(report);
+    for _ in 0..count {
+        guarded.recv().unwrap_or_else(|gone| Err(gone.into())).map_err(MachineError::Guard)?;
+    }
+    Ok(entry)
 }
 
 fn kvm_error(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> MachineError {
@@ -252,24 +296,29 @@ impl<'a> Wiring<'a> {
         let device = make(registrar.clone());
         let irq = Irq::new().map_err(host_error("make an eventfd"))?;
         self.vm.register_irqfd(irq.line(), window.gsi).map_err(kvm_error("wire an interrupt"))?;
-        for queue in 0..u16::try_from(device.queue_sizes().len()).unwrap_or(0) {
-            self.wire_notification(&registrar, window, queue)?;
-        }
+        let queues = 0..u16::try_from(device.queue_sizes().len()).unwrap_or(0);
+        let notifications = queues.map(|queue| self.wire_notification(&registrar, window, queue));
+        let notifications = notifications.collect::<Result<_, _>>()?;
         let device: SharedDevice = Arc::new(Mutex::new(device));
-        let transport = MmioTransport::new(Arc::clone(&device), self.ram.clone(), irq)?;
+        let transport = MmioTransport::new(Arc::clone(&device), self.ram.clone(), irq, notifications)?;
         self.mmio.insert(window.base.into(), window.length.into(), Arc::new(transport));
         self.event_loop.add(device);
         self.windows.push(window);
         Ok(())
     }
 
-    fn wire_notification(&self, registrar: &Registrar, window: MmioWindow, queue: u16) -> Result<(), MachineError> {
-        let notify = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(host_error("make an eventfd"))?;
+    fn wire_notification(
+        &self,
+        registrar: &Registrar,
+        window: MmioWindow,
+        queue: u16,
+    ) -> Result<Notification, MachineError> {
+        let notification = Notification::new().map_err(host_error("make an eventfd"))?;
         let address = IoEventAddress::Mmio(u64::from(window.base) + QUEUE_NOTIFY);
-        self.vm.register_ioevent(&notify, &address, u32::from(queue)).map_err(kvm_error("wire a notification"))?;
-        registrar.watch_queue(notify.as_raw_fd(), queue)?;
-        // KVM and epoll hold the file; the descriptor stays open because epoll forgets a closed one.
-        std::mem::forget(notify);
-        Ok(())
+        self.vm
+            .register_ioevent(notification.event(), &address, u32::from(queue))
+            .map_err(kvm_error("wire a notification"))?;
+        registrar.watch_queue(notification.as_raw_fd(), queue)?;
+        Ok(notification)
     }
 }

@@ -1,7 +1,7 @@
 //! Every form an image comes in boots to the same thing.
 
 use crate::bottle::{Bottle, Finished, guest_test};
-use crate::setup::agent_archive;
+use crate::setup::{agent_archive, busybox};
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -53,7 +53,7 @@ fn a_root_directory_with_its_owners() {
         for directory in ["bin", "proc", "dev", "sys", "tmp", "run"] {
             fs::create_dir(root.join(directory)).unwrap();
         }
-        fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
+        fs::copy(busybox(), root.join("bin/busybox")).unwrap();
         for applet in ["sh", "cat", "stat"] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
         }

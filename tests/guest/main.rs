@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on says where")]
 
 mod bottle;
+mod processes;
 mod setup;
 mod terminal;
 
@@ -15,6 +16,7 @@ mod disks;
 mod images;
 mod lifetime;
 mod measuring;
+mod sandbox;
 mod secrets;
 mod signals;
 mod streams;

@@ -33,9 +33,14 @@ pub fn kernels() -> &'static Kernels {
         let stock = find("stock").unwrap_or_else(|| make(&["kernel", "install"]));
         let firmware = find("firmware").unwrap_or_else(|| make(&["kernel", "build"]));
         // The default root's; the emulated host could not fetch it.
-        busybox::find(&paths::cache().unwrap(), &Silent).unwrap();
+        busybox();
         Kernels { firmware, stock }
     })
+}
+
+/// A static busybox.
+pub fn busybox() -> PathBuf {
+    busybox::find(&paths::cache().unwrap(), &Silent).unwrap()
 }
 
 fn find(kind: &str) -> Option<String> {

@@ -1,6 +1,7 @@
 //! Signals, time limits and ends from outside.
 
 use crate::bottle::{Bottle, Finished, guest_test};
+use crate::setup::PROGRAM;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead as _, BufReader};
@@ -32,7 +33,9 @@ fn rest(child: Child, mut stdout: BufReader<std::process::ChildStdout>) -> Finis
 #[test]
 fn signals_are_forwarded_and_the_command_may_handle_them() {
     guest_test(|| {
-        for (signal, name) in [(Signal::SIGINT, "INT"), (Signal::SIGTERM, "TERM"), (Signal::SIGHUP, "HUP")] {
+        for (signal, name) in
+            [(Signal::SIGINT, "INT"), (Signal::SIGTERM, "TERM"), (Signal::SIGHUP, "HUP"), (Signal::SIGUSR1, "USR1")]
+        {
             let script = format!("trap 'echo caught {name}; exit 9' {name}; echo ready; while :; do sleep 0.1; done");
             let (child, stdout) = ready(Bottle::new(), &script);
             send(&child, signal);
@@ -63,8 +66,22 @@ fn a_second_sigterm_ends_a_command_that_ignores_the_first() {
 }
 
 #[test]
+fn a_signal_that_the_caller_ignores_stays_ignored() {
+    guest_test(|| {
+        let script = format!(
+            "trap '' HUP; {PROGRAM} run --mem 256M -- sh -c 'trap \"echo hung up\" HUP; echo ready; sleep 3; echo over' & \
+             sleep 2; kill -HUP $!; wait $!; echo $?"
+        );
+        let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "ready\nover\n0\n", "{output:?}");
+    });
+}
+
+#[test]
 fn a_time_limit_ends_with_124_and_says_so() {
     guest_test(|| {
+        let said = Bottle::new().with(&["--timeout", "3s"]).run(&["sh", "-c", "echo partial; exec sleep 1000"]);
+        said.exits(124).prints("partial\n");
         Bottle::new().with(&["--timeout", "1s"]).run(&["sleep", "1000"]).exits(124).complains(&["ended after 1 s"]);
         Bottle::new().with(&["--timeout", "60s"]).run(&["true"]).exits(0).quietly();
     });

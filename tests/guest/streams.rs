@@ -46,6 +46,11 @@ fn a_reader_that_goes_away_ends_the_command_as_in_a_pipeline() {
         let script = format!("{PROGRAM} run --mem 256M -- yes | head -1; echo ${{PIPESTATUS[0]}}");
         let output = Command::new("bash").args(["-c", &script]).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), "y\n141\n");
+        // One that ignores the signal finds the pipe broken, as it would here.
+        let ignores = "trap '' PIPE; while echo y; do :; done 2>/dev/null; exit 3";
+        let script = format!("{PROGRAM} run --mem 256M -- sh -c \"{ignores}\" | head -1; echo ${{PIPESTATUS[0]}}");
+        let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "y\n3\n");
     });
 }
 

@@ -101,6 +101,7 @@ impl Terminal {
             std::thread::sleep(Duration::from_millis(20));
         }
         let _ = self.child.kill();
+        self.seen.extend(self.output.try_iter().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()));
         panic!("it did not end; there is: {:?}", self.seen);
     }
 }

@@ -49,6 +49,15 @@ impl Process {
         }
     }
 
+    /// Nobody reads `stream` any more. A command that writes to it finds out as in a pipeline on the host; one on a terminal
+    /// loses the terminal, which is told as a hang-up.
+    pub(crate) fn close_output(&mut self, stream: OutputStream) {
+        self.outputs.iter_mut().filter(|output| output.stream() == stream).for_each(Output::abandon);
+        if self.terminal.take().is_some() {
+            self.input.close();
+        }
+    }
+
     pub(crate) fn resize(&self, size: WindowSize) {
         if let Some(terminal) = &self.terminal {
             let _ = sys::set_window_size(terminal.as_fd(), size); // fails on what is not a terminal; this one is

@@ -155,7 +155,10 @@ impl Server<'_> {
         if self.process(id).is_some() {
             return Err(ServeError::Order { what: "Start", when: "for a process id in use" });
         }
-        let env_count = u32::try_from(start.env.len()).unwrap_or(u32::MAX);
+        let count = u32::try_from(start.env.len()).unwrap_or(u32::MAX);
+        self.link.send(&ToHost::EnvAcknowledged { process: id, count })?;
+        // Now, and not with what follows: a start may take its time, and the two are measured apart.
+        self.link.flush()?;
         let started = if self.processes.len() < MAX_PROCESSES {
             start::start(start)
         } else {
@@ -166,7 +169,7 @@ impl Server<'_> {
             Ok(process) => {
                 let pid = process.pid();
                 self.processes.push(process);
-                ToHost::Started { process: id, pid, env_count }
+                ToHost::Started { process: id, pid }
             }
             Err(Refusal { stage, errno, detail }) => ToHost::StartFailed { process: id, stage, errno, detail },
         };
@@ -188,6 +191,10 @@ impl Server<'_> {
             }
             ToAgent::Resize { process, size } => {
                 self.process(process).into_iter().for_each(|process| process.resize(size));
+                Ok(())
+            }
+            ToAgent::CloseOutput { process, stream } => {
+                self.process(process).into_iter().for_each(|process| process.close_output(stream));
                 Ok(())
             }
             ToAgent::Signal { process, signal } => {

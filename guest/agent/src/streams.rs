@@ -111,6 +111,11 @@ impl Output {
         self.window.refill(bytes)
     }
 
+    /// Nobody wants what may still come.
+    pub(crate) fn abandon(&mut self) {
+        self.from = None;
+    }
+
     /// The process has ended: what is there now is all that counts, even if others still hold the other end.
     pub(crate) fn settle(&mut self, terminal: bool) {
         if let Some(from) = &self.from {

@@ -22,6 +22,7 @@ pub enum Kind {
     Signal = 6,
     OutputCredit = 7,
     Shutdown = 8,
+    CloseOutput = 9,
     Hello = 128,
     Ready = 129,
     SetupFailed = 130,
@@ -32,11 +33,12 @@ pub enum Kind {
     Eof = 135,
     StdinCredit = 136,
     Exited = 137,
+    EnvAcknowledged = 138,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Setup,
         Self::Start,
         Self::Stdin,
@@ -45,6 +47,7 @@ impl Kind {
         Self::Signal,
         Self::OutputCredit,
         Self::Shutdown,
+        Self::CloseOutput,
         Self::Hello,
         Self::Ready,
         Self::SetupFailed,
@@ -55,6 +58,7 @@ impl Kind {
         Self::Eof,
         Self::StdinCredit,
         Self::Exited,
+        Self::EnvAcknowledged,
     ];
 
     /// The number on the wire.

@@ -17,8 +17,9 @@
 //!     | <────────────────────────── Setup ─── |   may be followed by Start at once
 //!     | ── Ready | SetupFailed ─────────────> |
 //!     | <─────────────────── Start (id, …) ── |
-//!     | ── Started (env count) | StartFailed> |
-//!     | <── Stdin, StdinEof, Resize, Signal ─ |   Credit for output the host has disposed of
+//!     | ── EnvAcknowledged (count) ─────────> |
+//!     | ── Started | StartFailed ───────────> |
+//!     | <── Stdin, StdinEof, Resize, Signal ─ |   Credit for output the host has disposed of, CloseOutput for none wanted
 //!     | ── Stdout, Stderr, Eof ─────────────> |   Credit for stdin that the command has taken
 //!     | ── Exited ──────────────────────────> |   last frame of that process id
 //!     | <─────────────────────── Shutdown ─── |

@@ -14,7 +14,7 @@ use crate::wire::{Reader, Sink, frame};
 pub enum ToAgent {
     /// Make the machine ready. Exactly one, the first.
     Setup(Setup),
-    /// Start a command. Answered by `Started` or `StartFailed`.
+    /// Start a command. Answered by `EnvAcknowledged`, then `Started` or `StartFailed`.
     Start(Start),
     /// Bytes for the standard input; 1 to [`crate::MAX_DATA`].
     Stdin { process: ProcessId, bytes: Data },
@@ -26,6 +26,8 @@ pub enum ToAgent {
     Signal { process: ProcessId, signal: SignalNumber },
     /// `bytes` of that stream are disposed of.
     Credit { process: ProcessId, stream: OutputStream, bytes: u32 },
+    /// Nobody will read that stream any more: the command is to find its other end closed, as in a pipeline.
+    CloseOutput { process: ProcessId, stream: OutputStream },
     /// Power off at once.
     Shutdown,
 }
@@ -83,6 +85,9 @@ impl ToAgent {
                 out.put(&[stream.number()]);
                 out.put_u32(*bytes);
             }),
+            Self::CloseOutput { process, stream } => {
+                frame(out, Kind::CloseOutput, Some(*process), |out| out.put(&[stream.number()]))
+            }
             Self::Shutdown => frame(out, Kind::Shutdown, None, |_| ()),
         }
     }
@@ -111,6 +116,9 @@ impl Message for ToAgent {
             Kind::OutputCredit => {
                 let stream = OutputStream::take(&mut fields)?;
                 Self::Credit { process: header.owner()?, stream, bytes: fields.u32("credit")? }
+            }
+            Kind::CloseOutput => {
+                Self::CloseOutput { process: header.owner()?, stream: OutputStream::take(&mut fields)? }
             }
             Kind::Shutdown => Self::Shutdown,
             kind => return Err(ProtocolError::WrongDirection { kind }),

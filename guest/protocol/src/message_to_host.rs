@@ -18,8 +18,10 @@ pub enum ToHost {
     Ready,
     /// It could not be set up; the machine is of no use.
     SetupFailed { what: String, errno: i32 },
-    /// The command runs. `env_count` is the number of variables of `Start` that it was given.
-    Started { process: ProcessId, pid: u32, env_count: u32 },
+    /// `Start` arrived whole; `count` is the number of its variables. Whether the command runs is told next.
+    EnvAcknowledged { process: ProcessId, count: u32 },
+    /// The command runs.
+    Started { process: ProcessId, pid: u32 },
     /// It does not, and this process id is free again. `detail` names the user, path or limit in question.
     StartFailed { process: ProcessId, stage: StartStage, errno: i32, detail: String },
     /// Bytes of its standard output, or of its terminal; 1 to [`crate::MAX_DATA`].
@@ -103,10 +105,9 @@ impl ToHost {
                 out.put(&errno.to_le_bytes());
                 out.put_text(what);
             }),
-            Self::Started { pid, env_count, .. } => frame(out, kind, process, |out| {
-                out.put_u32(*pid);
-                out.put_u32(*env_count);
-            }),
+            Self::EnvAcknowledged { count: number, .. } | Self::Started { pid: number, .. } => {
+                frame(out, kind, process, |out| out.put_u32(*number))
+            }
             Self::StartFailed { stage, errno, detail, .. } => frame(out, kind, process, |out| {
                 out.put(&[*stage as u8]);
                 out.put(&errno.to_le_bytes());
@@ -132,6 +133,7 @@ impl ToHost {
             Self::Hello(_) => (Kind::Hello, None),
             Self::Ready => (Kind::Ready, None),
             Self::SetupFailed { .. } => (Kind::SetupFailed, None),
+            Self::EnvAcknowledged { process, .. } => (Kind::EnvAcknowledged, Some(process)),
             Self::Started { process, .. } => (Kind::Started, Some(process)),
             Self::StartFailed { process, .. } => (Kind::StartFailed, Some(process)),
             Self::Stdout { process, .. } => (Kind::Stdout, Some(process)),
@@ -145,7 +147,8 @@ impl ToHost {
     fn of_process(header: &Header, fields: &mut Reader<'_>) -> Result<Self, ProtocolError> {
         let process = header.owner()?;
         Ok(match header.kind() {
-            Kind::Started => Self::Started { process, pid: fields.u32("pid")?, env_count: fields.u32("env_count")? },
+            Kind::EnvAcknowledged => Self::EnvAcknowledged { process, count: fields.u32("count")? },
+            Kind::Started => Self::Started { process, pid: fields.u32("pid")? },
             Kind::StartFailed => {
                 let stage = StartStage::take(fields)?;
                 Self::StartFailed {

@@ -31,7 +31,8 @@ fn golden() {
         ),
         (ToHost::Ready, frame(129, 0, b"")),
         (ToHost::SetupFailed { what: "no".to_owned(), errno: 2 }, frame(130, 0, b"\x02\0\0\0\x02\0\0\0no")),
-        (ToHost::Started { process: ONE, pid: 77, env_count: 3 }, frame(131, 1, b"\x4d\0\0\0\x03\0\0\0")),
+        (ToHost::EnvAcknowledged { process: ONE, count: 3 }, frame(138, 1, b"\x03\0\0\0")),
+        (ToHost::Started { process: ONE, pid: 77 }, frame(131, 1, b"\x4d\0\0\0")),
         (
             ToHost::StartFailed { process: ONE, stage: StartStage::NotFound, errno: -1, detail: "x".to_owned() },
             frame(132, 1, b"\x03\xff\xff\xff\xff\x01\0\0\0x"),
@@ -56,22 +57,22 @@ fn a_stranger_and_another_version_are_told_apart() {
     stranger[12..16].copy_from_slice(b"SSH-");
     assert_eq!(decoded(&stranger), Err(ProtocolError::Magic { found: *b"SSH-" }));
     // A later version may have anything behind its number, even nothing.
-    let later = [128, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, b'B', b'T', b'L', b'A', 2, 0];
-    assert_eq!(decoded(&later), Err(ProtocolError::Version { found: 2, ours: VERSION }));
+    let later = [128, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, b'B', b'T', b'L', b'A', 3, 0];
+    assert_eq!(decoded(&later), Err(ProtocolError::Version { found: 3, ours: VERSION }));
 }
 
 #[test]
 fn short_and_long_payloads_are_refused() {
-    let good = encoded(&ToHost::Started { process: ONE, pid: 1, env_count: 1 });
+    let good = encoded(&ToHost::Started { process: ONE, pid: 1 });
     let with_length = |length: u8| {
         let mut bytes = good.clone();
         bytes.resize(12 + usize::from(length), 0);
         bytes[8] = length;
         decoded(&bytes)
     };
-    assert_eq!(with_length(7), Err(ProtocolError::Truncated { field: "env_count" }));
-    assert_eq!(with_length(9), Err(ProtocolError::Trailing { bytes: 1 }));
-    assert!(with_length(8).is_ok());
+    assert_eq!(with_length(3), Err(ProtocolError::Truncated { field: "pid" }));
+    assert_eq!(with_length(5), Err(ProtocolError::Trailing { bytes: 1 }));
+    assert!(with_length(4).is_ok());
 }
 
 #[test]

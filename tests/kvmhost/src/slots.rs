@@ -26,6 +26,11 @@ pub(crate) fn take() -> io::Result<Slot> {
     take_of(&dir, thread::available_parallelism().map_or(1, NonZero::get))
 }
 
+/// Waits until no other test of this kind runs on the machine.
+pub(crate) fn take_alone() -> io::Result<Slot> {
+    take_of(&std::env::temp_dir().join(format!("bottle-vmm-guest-turn-{}", nix::unistd::geteuid())), 1)
+}
+
 fn take_of(dir: &Path, count: usize) -> io::Result<Slot> {
     fs::create_dir_all(dir)?;
     let paths: Vec<PathBuf> = (0..count.max(1)).map(|number| dir.join(number.to_string())).collect();

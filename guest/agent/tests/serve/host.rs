@@ -93,19 +93,26 @@ impl Host {
     pub fn start(&mut self, start: Start) -> u32 {
         let variables = u32::try_from(start.env.len()).unwrap();
         self.send(&ToAgent::Start(start));
-        match self.receive() {
-            ToHost::Started { pid, env_count, .. } => {
-                assert_eq!(env_count, variables);
-                pid
-            }
+        match self.answer(variables) {
+            ToHost::Started { pid, .. } => pid,
             other => panic!("{other:?}"),
         }
     }
 
+    /// What follows the acknowledgement of so many variables.
+    pub fn answer(&mut self, variables: u32) -> ToHost {
+        match self.receive() {
+            ToHost::EnvAcknowledged { count, .. } => assert_eq!(count, variables),
+            other => panic!("{other:?}"),
+        }
+        self.receive()
+    }
+
     /// Starts a command that must not start.
     pub fn refused(&mut self, start: Start) -> (StartStage, String) {
+        let variables = u32::try_from(start.env.len()).unwrap();
         self.send(&ToAgent::Start(start));
-        match self.receive() {
+        match self.answer(variables) {
             ToHost::StartFailed { stage, detail, .. } => (stage, detail),
             other => panic!("{other:?}"),
         }

@@ -130,7 +130,7 @@ fn too_many_processes_are_refused_and_the_others_live() {
     }
     let process = ProcessId::new(most + 1).unwrap();
     host.send(&ToAgent::Start(Start { process, ..command(&["true"]) }));
-    assert!(matches!(host.receive(), ToHost::StartFailed { stage: bottle_protocol::StartStage::Limits, .. }));
+    assert!(matches!(host.answer(1), ToHost::StartFailed { stage: bottle_protocol::StartStage::Limits, .. }));
     for number in 1..=most {
         let signal = bottle_protocol::SignalNumber::new(9).unwrap();
         host.send(&ToAgent::Signal { process: ProcessId::new(number).unwrap(), signal });

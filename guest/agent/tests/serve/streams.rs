@@ -67,7 +67,7 @@ fn without_credit_a_window_is_all_that_comes() {
     // The answer to a second command comes next although `head` has more to say: it stands behind its own window only.
     let second = ProcessId::new(2).unwrap();
     host.send(&ToAgent::Start(Start { process: second, ..command(&["true"]) }));
-    assert!(matches!(host.receive(), ToHost::Started { process, .. } if process == second));
+    assert!(matches!(host.answer(1), ToHost::Started { process, .. } if process == second));
     host.credit(FIRST, OutputStream::Stdout, received);
     let mut exited = 0;
     while exited < 2 {
@@ -125,7 +125,17 @@ fn input_is_credited_as_the_command_takes_it_and_not_before() {
     assert_eq!(host.receive(), ToHost::Credit { process: FIRST, bytes: 65_536 });
     let second = ProcessId::new(2).unwrap();
     host.send(&ToAgent::Start(Start { process: second, ..command(&["true"]) }));
-    assert!(matches!(host.receive(), ToHost::Started { process, .. } if process == second));
+    assert!(matches!(host.answer(1), ToHost::Started { process, .. } if process == second));
+}
+
+#[test]
+fn a_closed_output_is_a_broken_pipe_to_the_command_even_if_it_ignores_the_signal() {
+    let mut host = Host::new();
+    host.start(command(&["sh", "-c", "trap '' PIPE; while echo x; do :; done 2>/dev/null; echo over >&2; exit 3"]));
+    assert!(matches!(host.receive(), ToHost::Stdout { .. }));
+    host.send(&ToAgent::CloseOutput { process: FIRST, stream: OutputStream::Stdout });
+    let finished = host.finish(FIRST);
+    assert_eq!((finished.stderr.as_slice(), finished.exit), (&b"over\n"[..], Some(ExitStatus::Code(3))));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::super::super::bus::{BusDevice, Effect};
 use super::super::super::event_loop::SharedDevice;
 use super::super::super::irq::{CONFIG_CHANGE, Irq};
 use super::super::super::memory::GuestRam;
-use super::{Active, F_EVENT_IDX, F_VERSION_1};
+use super::{Active, F_EVENT_IDX, F_VERSION_1, Notification};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use virtio_queue::{Queue, QueueT};
 
@@ -71,6 +71,7 @@ pub struct MmioTransport {
     device: SharedDevice,
     ram: GuestRam,
     irq: Irq,
+    notifications: Vec<Notification>,
     registers: Mutex<Registers>,
 }
 
@@ -87,9 +88,16 @@ struct Registers {
 }
 
 impl MmioTransport {
+    /// `notifications` has one for each of the device's queues.
+    ///
     /// # Errors
     /// Never in practice: a queue size that is no power of two, which would be a mistake of the device's author.
-    pub fn new(device: SharedDevice, ram: GuestRam, irq: Irq) -> Result<Self, virtio_queue::Error> {
+    pub fn new(
+        device: SharedDevice,
+        ram: GuestRam,
+        irq: Irq,
+        notifications: Vec<Notification>,
+    ) -> Result<Self, virtio_queue::Error> {
         let (offered, kind, queues) = {
             let device = device.lock().unwrap_or_else(PoisonError::into_inner);
             let queues = device.queue_sizes().iter().map(|&size| Queue::new(size)).collect::<Result<Vec<_>, _>>()?;
@@ -105,7 +113,7 @@ impl MmioTransport {
             offered,
             kind,
         };
-        Ok(Self { device, ram, irq, registers: Mutex::new(registers) })
+        Ok(Self { device, ram, irq, notifications, registers: Mutex::new(registers) })
     }
 
     fn registers(&self) -> MutexGuard<'_, Registers> {
@@ -182,8 +190,13 @@ impl MmioTransport {
         }
         registers.status |= status::DRIVER_OK;
         let queues = registers.queues.iter_mut().map(|queue| take_queue(queue, event_idx)).collect();
-        let active =
-            Active { ram: self.ram.clone(), queues, irq: self.irq.clone(), features: registers.driver_features };
+        let active = Active {
+            ram: self.ram.clone(),
+            queues,
+            irq: self.irq.clone(),
+            notifications: self.notifications.clone(),
+            features: registers.driver_features,
+        };
         self.device.lock().unwrap_or_else(PoisonError::into_inner).activate(active);
     }
 }

@@ -9,11 +9,14 @@
 
 pub mod blk;
 pub mod mmio;
+mod notification;
 pub mod rng;
 pub mod vsock;
 
 #[doc(hidden)]
 pub mod testing;
+
+pub use notification::Notification;
 
 use super::super::irq::{Irq, USED_BUFFER};
 use super::super::memory::GuestRam;
@@ -39,44 +42,56 @@ pub struct Active {
     pub ram: GuestRam,
     pub queues: Vec<Queue>,
     pub irq: Irq,
+    /// One a queue.
+    pub notifications: Vec<Notification>,
     /// What the driver accepted, a subset of what was offered.
     pub features: u64,
 }
 
 impl Active {
-    /// Pops every chain of a queue, hands it to `handle`, and gives it back with the number of bytes that `handle` says it
+    /// Pops the chains of a queue, hands each to `handle`, and gives it back with the number of bytes that `handle` says it
     /// wrote; then interrupts the guest if it wants to know.
+    ///
+    /// At most a ring's worth at once: a guest that refills its ring as fast as it is emptied must not keep the event loop from the
+    /// other devices and from the launcher. What is left is come back to.
     pub fn drain(&mut self, index: usize, mut handle: impl FnMut(&GuestRam, DescriptorChain<&GuestRam>) -> u32) {
         // A queue that was never set up has its rings at address zero, where the guest keeps something else.
         let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.ready()) else { return };
-        let mut unsignalled = 0;
+        let mut budget = queue.size();
+        let mut used = false;
         let mut fruitless = false;
         loop {
             // Both only fail when the rings are not in RAM, which `is_valid` has excluded; then nothing is popped either.
             let _ = queue.disable_notification(&self.ram);
-            let mut popped = false;
-            while let Some(chain) = queue.pop_descriptor_chain(&self.ram) {
-                popped = true;
+            let before = budget;
+            while budget > 0
+                && let Some(chain) = queue.pop_descriptor_chain(&self.ram)
+            {
+                budget -= 1;
                 let head = chain.head_index();
                 let written = handle(&self.ram, chain);
-                unsignalled += u16::from(queue.add_used(&self.ram, head, written).is_ok());
-                // Event indices compare within 2^16 entries: a drain that long must not end as if nothing had been used.
-                if unsignalled >= queue.size() {
-                    unsignalled = 0;
-                    signal(queue, &self.ram, &self.irq);
-                }
+                used |= queue.add_used(&self.ram, head, written).is_ok();
+            }
+            if budget == 0 {
+                self.notifications.get(index).into_iter().for_each(Notification::ring);
+                break;
             }
             // More is said to be there, and the try after that found nothing: an index further ahead than the ring is long can
             // never be popped, and would be waited for for ever.
-            let hopeless = fruitless && !popped;
+            let hopeless = fruitless && budget == before;
             if !queue.enable_notification(&self.ram).unwrap_or(false) || hopeless {
                 break;
             }
-            fruitless = !popped;
+            fruitless = budget == before;
         }
-        if unsignalled > 0 {
+        if used {
             signal(queue, &self.ram, &self.irq);
         }
+    }
+
+    /// Has the event loop come back to a queue.
+    pub fn come_back_to(&self, queue: usize) {
+        self.notifications.get(queue).into_iter().for_each(Notification::ring);
     }
 
     /// Interrupts the guest if the driver wants to hear of what was just put into the used ring of `queue`.
@@ -113,7 +128,8 @@ pub trait VirtioDevice: Send {
     /// Called when the driver resets the device, in any state, as often as it likes. Gives up the queues and host state.
     fn reset(&mut self);
 
-    /// The driver notified `queue`. May come while inactive and for queues that do not exist.
+    /// The driver notified `queue`, or the device asked to be called again. May come while inactive and for queues that do not
+    /// exist. Does a bounded amount of work (see [`Active::drain`]).
     fn queue_notified(&mut self, queue: u16);
 
     /// A host descriptor that the device watches had an event.

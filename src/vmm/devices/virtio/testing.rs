@@ -11,7 +11,7 @@ mod ring;
 pub use ring::{Buffer, Used};
 
 use super::mmio::{MmioTransport, register, status};
-use super::{F_EVENT_IDX, VirtioDevice};
+use super::{F_EVENT_IDX, Notification, VirtioDevice};
 use crate::vmm::bus::BusDevice as _;
 use crate::vmm::irq::Irq;
 use crate::vmm::memory::GuestRam;
@@ -40,6 +40,7 @@ pub struct FakeDriver<D> {
     transport: MmioTransport,
     ram: GuestRam,
     irq: Irq,
+    notifications: Vec<Notification>,
     rings: Vec<Ring>,
     event_idx: bool,
     free_from: u64,
@@ -57,10 +58,12 @@ impl<D: VirtioDevice + 'static> FakeDriver<D> {
         let ram = GuestRam::from_ranges(&ranges).expect("memory for a fake guest");
         let rings = device.queue_sizes().iter().enumerate().map(|(index, &size)| Ring::new(index, size)).collect();
         let irq = Irq::new().expect("an eventfd");
+        let notifications: Vec<_> =
+            device.queue_sizes().iter().map(|_| Notification::new().expect("an eventfd")).collect();
         let device = Arc::new(Mutex::new(device));
-        let transport =
-            MmioTransport::new(device.clone(), ram.clone(), irq.clone()).expect("queue sizes are powers of two");
-        Self { device, transport, ram, irq, rings, event_idx: false, free_from: ARENA }
+        let transport = MmioTransport::new(device.clone(), ram.clone(), irq.clone(), notifications.clone())
+            .expect("queue sizes are powers of two");
+        Self { device, transport, ram, irq, notifications, rings, event_idx: false, free_from: ARENA }
     }
 
     /// A guest whose driver is up, with all features of the device.
@@ -143,6 +146,7 @@ impl<D: VirtioDevice + 'static> FakeDriver<D> {
 
     pub fn set_status(&self, status: u32) {
         self.write(register::STATUS, status);
+        self.settle();
     }
 
     #[must_use]
@@ -290,6 +294,20 @@ impl<D: VirtioDevice + 'static> FakeDriver<D> {
     pub fn kick(&mut self, queue: usize) {
         self.rings[queue].notified = self.rings[queue].next_avail;
         self.device().queue_notified(u16::try_from(queue).expect("few queues"));
+        self.settle();
+    }
+
+    /// Comes back to the queues that the device wants to be come back to, as the event loop does, until there is none.
+    pub fn settle(&self) {
+        while let Some(queue) = self.rung() {
+            self.device().queue_notified(queue);
+        }
+    }
+
+    /// A queue that the device wants to be come back to.
+    #[must_use]
+    pub fn rung(&self) -> Option<u16> {
+        (0..).zip(&self.notifications).find_map(|(queue, notification)| notification.was_rung().then_some(queue))
     }
 
     /// Whether the device asked to be notified of what was added since the last question (§2.7.10, §2.7.13.4.1).

@@ -61,23 +61,23 @@ impl Vsock {
         });
     }
 
-    /// Fills the guest's receive buffers as long as there are some and something to tell.
+    /// Fills the guest's receive buffers as long as there are some and something to tell; at most a ring's worth at once, as in
+    /// [`Active::drain`].
     fn send(&mut self) {
         let Some(active) = &mut self.active else { return };
-        let mut unsignalled = 0;
+        let mut sent = 0;
         while let Some(next) = self.muxer.next() {
             match fill_one(active, &mut self.muxer, next, self.cid) {
-                Filled::Sent => unsignalled += 1,
+                Filled::Sent => sent += 1,
                 Filled::NothingToSend => {}
                 Filled::NoBuffer => break,
             }
-            // See `Active::drain`; and a guest that waits can start to read.
-            if unsignalled == QUEUE_SIZE {
-                unsignalled = 0;
-                active.signal_used(RX_QUEUE);
+            if sent == QUEUE_SIZE {
+                active.come_back_to(RX_QUEUE);
+                break;
             }
         }
-        if unsignalled > 0 {
+        if sent > 0 {
             active.signal_used(RX_QUEUE);
         }
     }
@@ -183,10 +183,9 @@ impl VirtioDevice for Vsock {
     }
 
     fn activate(&mut self, active: Active) {
+        // Buffers queued before DRIVER_OK were not notified to anyone who listened. This is a vCPU's thread: the event loop serves.
+        active.come_back_to(TX_QUEUE);
         self.active = Some(active);
-        // Buffers queued before DRIVER_OK were not notified to anyone who listened.
-        self.receive();
-        self.send();
     }
 
     fn reset(&mut self) {
