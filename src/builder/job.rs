@@ -136,7 +136,7 @@ impl Job {
         // It holds the ends that were given to the child; the pipe would never end.
         drop(self);
         let watched = Watched { child, output: Some(reader), tail: Tail::default(), ending: None, deadline: None };
-        watched.to_end(program, limit, &signals, progress)
+        watched.run_to_end(program, limit, &signals, progress)
     }
 
     /// Runs it, and gives what it wrote to standard output, at most `most` bytes of it.
@@ -196,7 +196,7 @@ enum Reason {
 }
 
 impl Watched {
-    fn to_end(
+    fn run_to_end(
         mut self,
         program: &'static str,
         limit: Option<Duration>,

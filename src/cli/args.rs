@@ -1,6 +1,7 @@
 //! The command line: what can be typed, its help, and nothing else. Man page and completions are made from it.
 
 use super::quantity::{Bytes, Seconds};
+use crate::monitor::sandbox::Probe;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -194,6 +195,16 @@ pub struct RunArgs {
     /// How the making of an image is told on standard error
     #[arg(long, value_name = "HOW", hide_short_help = true)]
     pub progress: Option<ProgressStyle>,
+    /// Run the monitor without its sandbox, or without one layer of it: landlock, seccomp, user or network
+    ///
+    /// Not needed on a kernel that has the layers (`bottle-vmm doctor`), and dangerous: a guest that breaks out of its virtual machine
+    /// finds that much less in its way.
+    #[arg(long, value_name = "LAYER", num_args = 0..=1, require_equals = true, default_missing_value = "all", value_enum, hide_short_help = true)]
+    pub no_sandbox: Vec<SandboxPart>,
+
+    /// Have the monitor try to break out of its sandbox, to see that it cannot: for tests
+    #[arg(long, value_name = "THREAD:CALL", hide = true)]
+    pub sandbox_probe: Option<Probe>,
 
     /// Write when each phase was reached, as JSON
     #[arg(long, value_name = "FILE", hide_short_help = true)]
@@ -202,6 +213,16 @@ pub struct RunArgs {
     /// The command and its arguments [default: the image's]
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// What `--no-sandbox` leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum SandboxPart {
+    All,
+    Landlock,
+    Seccomp,
+    User,
+    Network,
 }
 
 const RUN_EXAMPLES: &str = "\

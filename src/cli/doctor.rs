@@ -4,6 +4,8 @@ use super::out;
 use super::report::Failure;
 use crate::host::{kvm, resources};
 use crate::kernel::Store;
+use crate::monitor::MonitorProcess;
+use crate::monitor::sandbox::{LayerReport, LayerState};
 use crate::paths;
 use serde::Serialize;
 use std::process::ExitCode;
@@ -40,7 +42,8 @@ struct Report {
 }
 
 pub fn run(json: bool) -> Result<ExitCode, Failure> {
-    let checks = vec![check_kvm(), check_kernel(), check_memory(), check_disk()];
+    let mut checks = vec![check_kvm(), check_kernel(), check_memory(), check_disk()];
+    checks.extend(check_sandbox());
     let usable = checks.iter().all(|check| check.status != Status::Failure);
     let report = Report { usable, checks };
     print(&report, json)?;
@@ -57,7 +60,7 @@ fn print(report: &Report, json: bool) -> Result<(), Failure> {
             Status::Warning => "warning",
             Status::Failure => "FAILURE",
         };
-        out::line(format_args!("{mark}  {:<7} {}", check.name, check.detail))?;
+        out::line(format_args!("{mark}  {:<8} {}", check.name, check.detail))?;
         if let Some(hint) = &check.hint {
             out::line(format_args!("         hint: {hint}"))?;
         }
@@ -143,9 +146,32 @@ fn check_disk() -> Check {
     }
 }
 
+/// Not asked but tried, by a monitor that runs nothing.
+fn check_sandbox() -> Vec<Check> {
+    match MonitorProcess::try_sandbox() {
+        Ok(layers) => layers.into_iter().map(check_layer).collect(),
+        Err(error) => vec![Check { name: "sandbox", status: Status::Failure, detail: error.to_string(), hint: None }],
+    }
+}
+
+fn check_layer(report: LayerReport) -> Check {
+    let layer = report.layer;
+    match report.state {
+        LayerState::Closed { detail } => ok(layer.name(), format!("the monitor's sandbox: {detail}")),
+        LayerState::LeftOut => ok(layer.name(), "left out".to_owned()),
+        LayerState::Missing { why } => Check {
+            name: layer.name(),
+            status: if layer.required() { Status::Failure } else { Status::Warning },
+            detail: format!("the monitor's sandbox: {why}"),
+            hint: Some(layer.way_out().to_owned()),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::sandbox::Layer;
 
     #[test]
     fn each_limit_changes_the_verdict_and_only_bad_ones_have_a_way_out() {
@@ -153,5 +179,17 @@ mod tests {
         assert_eq!((judged(100).status, judged(100).hint), (Status::Ok, None));
         assert_eq!((judged(99).status, judged(99).hint.as_deref()), (Status::Warning, Some("make room")));
         assert_eq!(judged(9).status, Status::Failure);
+    }
+
+    #[test]
+    fn a_missing_layer_is_a_failure_with_a_way_out_unless_it_is_the_one_that_is_not_required() {
+        let missing =
+            |layer| check_layer(LayerReport { layer, state: LayerState::Missing { why: "no such thing".to_owned() } });
+        for layer in Layer::ALL {
+            let check = missing(layer);
+            let expected = if layer == Layer::Network { Status::Warning } else { Status::Failure };
+            assert_eq!(check.status, expected, "{layer}");
+            assert!(check.hint.is_some() && check.detail.contains("no such thing"));
+        }
     }
 }

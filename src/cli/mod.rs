@@ -16,6 +16,7 @@ mod progress;
 mod quantity;
 mod report;
 mod run;
+mod sandbox;
 
 use args::{Cli, Command};
 use clap::Parser as _;

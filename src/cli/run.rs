@@ -5,6 +5,7 @@ use super::env::{self, Variables};
 use super::images;
 use super::progress::{self, Bar};
 use super::report::Failure;
+use super::sandbox;
 use crate::builder;
 use crate::debian::busybox;
 use crate::host::kvm;
@@ -75,6 +76,9 @@ pub fn run(args: &RunArgs, begin_ns: u64) -> Result<ExitCode, Failure> {
     let mut timings = Timings::default();
     timings.mark_at(Phase::Begin, begin_ns);
     check(args)?;
+    if let Some(warning) = sandbox::warning(&sandbox::confinement(&args.no_sandbox)) {
+        say(&warning);
+    }
     timings.mark(Phase::Parsed);
     let bottle = prepare(args)?;
     timings.mark(Phase::ImageReady);
@@ -148,6 +152,8 @@ fn prepare(args: &RunArgs) -> Result<Bottle, Failure> {
         boot_limit: args.boot_timeout.0,
         time_limit: args.timeout.map(|limit| limit.0),
         measure: args.timings.is_some(),
+        confinement: sandbox::confinement(&args.no_sandbox),
+        probe: args.sandbox_probe,
     })
 }
 

@@ -113,6 +113,14 @@ impl Guest {
                 self.statistics_due = false;
                 Ok(())
             }
+            Some(MonitorEvent::Confined { layers }) => match layers.iter().find_map(|r| Some((r.layer, r.obstacle()?)))
+            {
+                Some((layer, why)) => Err(LaunchError::Sandbox { layer, why: why.to_owned() }),
+                None => Ok(()),
+            },
+            Some(MonitorEvent::Violation { syscall }) => {
+                Err(LaunchError::Violation { syscall: Some(syscall), console: self.console.text() })
+            }
             Some(MonitorEvent::Console { line }) => {
                 self.console.push(line);
                 Ok(())

@@ -5,6 +5,7 @@ use super::claim::ClaimError;
 use crate::control::ControlError;
 use crate::host::kvm::KvmUnusable;
 use crate::monitor::SpawnError;
+use crate::monitor::sandbox::{Layer, syscall_name};
 use crate::vmm::stop::{DiskFault, StopReason};
 use bottle_protocol::{ArgumentsTooLong, StartStage};
 use std::io;
@@ -31,6 +32,10 @@ pub enum LaunchError {
     },
     #[error("{}", causes.join(": "))]
     Monitor { causes: Vec<String> },
+    #[error("the monitor's sandbox cannot be closed: {why}")]
+    Sandbox { layer: Layer, why: String },
+    #[error("the monitor tried {}, which its sandbox forbids; the bottle was ended{}", violated(*syscall), words(console))]
+    Violation { syscall: Option<u32>, console: String },
     #[error("the monitor process was killed{}", tail(console))]
     MonitorGone { console: String },
     #[error("the guest did not {due} within {} s{}", limit.as_secs_f32(), tail(console))]
@@ -84,6 +89,16 @@ impl LaunchError {
             Self::Root { fault: DiskFault::Unreadable { .. }, .. } => {
                 Some("copy the image to a disk that works, or pack it again".to_owned())
             }
+            Self::Sandbox { layer, .. } => Some(format!(
+                "{}; to go on without this layer, and at your own risk: `--no-sandbox={}`",
+                layer.way_out(),
+                layer.name()
+            )),
+            Self::Violation { .. } => Some(
+                "this may be an attack from inside the guest: trust nothing that it produced. With a command that you trust it is a bug \
+                 of bottle-vmm, and worth a report"
+                    .to_owned(),
+            ),
             Self::Monitor { causes } if causes.iter().any(|cause| cause.contains("too small")) => {
                 Some("give the bottle more with `--mem`".to_owned())
             }
@@ -99,12 +114,27 @@ impl LaunchError {
 }
 
 fn tail(console: &str) -> String {
+    match words(console) {
+        none if none.is_empty() => "; its console is empty".to_owned(),
+        some => some,
+    }
+}
+
+fn words(console: &str) -> String {
     match console.trim_end() {
-        "" => "; its console is empty".to_owned(),
+        "" => String::new(),
         lines => format!(
             "; its console ends with\n{}",
             lines.lines().map(|line| format!("  | {line}")).collect::<Vec<_>>().join("\n")
         ),
+    }
+}
+
+fn violated(syscall: Option<u32>) -> String {
+    let Some(number) = syscall else { return "a system call".to_owned() };
+    match syscall_name(number) {
+        Some(name) => format!("`{name}` (system call {number})"),
+        None => format!("system call {number:#x}"),
     }
 }
 

@@ -14,6 +14,7 @@ pub use error::{EXIT_OURS, LaunchError};
 
 use crate::host;
 use crate::monitor::process::cpu_us;
+use crate::monitor::sandbox::{Confinement, Probe};
 use crate::monitor::{MonitorProcess, MonitorSpec};
 use crate::verity::HashTree;
 use crate::vmm::DiskAccess;
@@ -55,6 +56,10 @@ pub struct Bottle {
     pub time_limit: Option<Duration>,
     /// Whether the monitor is asked for its statistics at the end.
     pub measure: bool,
+    /// Which layers of the monitor's sandbox the person does without.
+    pub confinement: Confinement,
+    /// An escape attempt that the monitor is to make, for tests.
+    pub probe: Option<Probe>,
 }
 
 /// EROFS, read-only, shared with any number of other bottles, and checked as it is read.
@@ -84,7 +89,7 @@ pub fn launch(bottle: Bottle, timings: &mut Timings) -> Result<Outcome, LaunchEr
     ArgumentLimits::GUEST.check(&bottle.command.argv, &bottle.command.env)?;
     let (control, guest_end) =
         UnixStream::pair().map_err(|source| LaunchError::Host { what: "make a socket pair", source })?;
-    let monitor = MonitorProcess::start()?;
+    let mut monitor = MonitorProcess::start(&bottle.confinement)?;
     build_machine(&monitor, &bottle, &guest_end)?;
     drop(guest_end);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -92,6 +97,13 @@ pub fn launch(bottle: Bottle, timings: &mut Timings) -> Result<Outcome, LaunchEr
         .build()
         .map_err(|source| LaunchError::Host { what: "start the event loop", source })?;
     let outcome = runtime.block_on(run(&monitor, bottle, control, timings));
+    // A report that was lost on the way leaves the exit code.
+    let outcome = match outcome {
+        Err(LaunchError::MonitorGone { console }) if monitor.ended_by_sandbox() => {
+            Err(LaunchError::Violation { syscall: None, console })
+        }
+        other => other,
+    };
     drop(monitor);
     timings.mark(Phase::AllGone);
     timings.cpu_us = cpu_us(UsageWho::RUSAGE_SELF) + cpu_us(UsageWho::RUSAGE_CHILDREN);
@@ -117,6 +129,7 @@ fn build_machine(monitor: &MonitorProcess, bottle: &Bottle, guest_end: &UnixStre
         modules: bottle.modules.is_some(),
         disks,
         vsock_ports: vec![CONTROL_PORT],
+        probe: bottle.probe,
     };
     Ok(monitor.build(&spec, &descriptors)?)
 }

@@ -2,9 +2,10 @@
 //!
 //! The monitor is started with a socket as its descriptor 0 and nothing else: no environment, no arguments beyond the word that
 //! selects it, no path to open. What it works on arrives over that socket as descriptors ([`wire`]). It ends when the
-//! machine ends, when the launcher hangs up, and when the launcher dies.
+//! machine ends, when the launcher hangs up, and when the launcher dies. Before it looks at any of it, [`sandbox`] closes.
 
 pub mod process;
+pub mod sandbox;
 pub mod spawn;
 pub mod wire;
 

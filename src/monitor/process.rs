@@ -1,9 +1,10 @@
 //! The monitor's side: from a socket to a running machine.
 
+use super::sandbox::{self, Confinement, SandboxError, Threads};
 use super::wire::{self, LauncherRequest, MonitorEvent, MonitorPhase, MonitorSpec, WireError};
 use crate::sys::descriptors;
-use crate::vmm::machine::Observer;
-use crate::vmm::{DiskSpec, Machine, MachineError, MachineSpec};
+use crate::vmm::machine::{Guards, Observer};
+use crate::vmm::{DiskAccess, DiskSpec, Machine, MachineError, MachineSpec};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 use nix::sys::signal::Signal;
@@ -27,6 +28,10 @@ pub enum MonitorError {
     Wire(#[from] WireError),
     #[error("the launcher hung up before it said what to run")]
     NoSpec,
+    #[error("the launcher has ended")]
+    Orphaned,
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     #[error("the machine cannot be made")]
     Machine(#[from] MachineError),
 }
@@ -57,10 +62,54 @@ pub fn main(agent: &'static [u8]) -> ExitCode {
 fn run(control: &Arc<OwnedFd>, agent: &'static [u8]) -> Result<crate::vmm::stop::StopReason, MonitorError> {
     harden().map_err(MonitorError::Harden)?;
     tell_phase(control, MonitorPhase::Started);
-    let (spec, descriptors) = wire::receive(control.as_fd())?.ok_or(MonitorError::NoSpec)?;
-    let machine = Machine::build(machine_spec(spec, descriptors, agent)?, observer(control))?;
-    // Everything that needs a descriptor, memory or a capability exists now: here the sandbox closes.
-    Ok(machine.run(control.as_raw_fd(), |exits| answer(control, exits))?)
+    let (confinement, _) = wire::receive::<Confinement>(control.as_fd())?.ok_or(MonitorError::NoSpec)?;
+    confine(control, &confinement)?;
+    let (spec, descriptors) = wire::receive::<MonitorSpec>(control.as_fd())?.ok_or(MonitorError::NoSpec)?;
+    let probe = spec.probe;
+    let spec = machine_spec(spec, descriptors, agent)?;
+    let threads = Threads::new(&confinement, largest_writable(&spec.disks), probe)?;
+    let machine = Machine::build(spec, observer(control))?;
+    // Everything that needs a descriptor or memory exists now: each thread closes the rest of the sandbox before the guest runs.
+    Ok(machine.run(control.as_raw_fd(), guards(control, threads), |exits| answer(control, exits))?)
+}
+
+/// Gives up what no part of the monitor needs, before anything that a stranger made is looked at.
+fn confine(control: &Arc<OwnedFd>, confinement: &Confinement) -> Result<(), MonitorError> {
+    let launcher = std::os::unix::process::parent_id();
+    let layers = sandbox::confine(confinement, control.as_raw_fd());
+    // A change of the user undoes both (prctl(2), PR_SET_DUMPABLE and PR_SET_PDEATHSIG).
+    harden().map_err(MonitorError::Harden)?;
+    if std::os::unix::process::parent_id() != launcher {
+        return Err(MonitorError::Orphaned);
+    }
+    let missing = layers.iter().find_map(|report| Some((report.layer, report.obstacle()?.to_owned())));
+    let _ = wire::send_message(control.as_fd(), &MonitorEvent::Confined { layers }, true);
+    match missing {
+        Some((layer, why)) => Err(SandboxError::Missing { layer, why }.into()),
+        None => Ok(()),
+    }
+}
+
+/// Bytes; a disk whose size cannot be read is not written to either.
+fn largest_writable(disks: &[DiskSpec]) -> u64 {
+    let writable = disks.iter().filter(|disk| matches!(disk.access, DiskAccess::Writable));
+    writable.filter_map(|disk| Some(disk.file.metadata().ok()?.len())).max().unwrap_or(0)
+}
+
+fn guards(control: &Arc<OwnedFd>, threads: Threads) -> Guards {
+    let threads = Arc::new(threads);
+    let report = |control: &Arc<OwnedFd>| {
+        let control = Arc::clone(control);
+        move |line| {
+            let _ = wire::send_message(control.as_fd(), &MonitorEvent::Console { line }, false);
+        }
+    };
+    let (vcpu, vcpu_report) = (Arc::clone(&threads), report(control));
+    let devices_report = report(control);
+    Guards {
+        vcpu: Box::new(move |index| Ok(vcpu.close_vcpu(index, &vcpu_report)?)),
+        devices: Box::new(move || Ok(threads.close_devices(devices_report)?)),
+    }
 }
 
 /// Takes one request of the launcher's. What is none is dropped: the launcher is this very program.

@@ -1,10 +1,12 @@
 //! The launcher's side: starts a monitor, hands it its descriptors, hears its events, and sees it gone.
 
 use super::process::MONITOR_WORD;
+use super::sandbox::{Confinement, EXIT_VIOLATION, LayerReport};
 use super::wire::{self, LauncherRequest, MonitorEvent, MonitorSpec, PACKET_MAX, WireError};
+use nix::errno::Errno;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, Stdio};
 use tokio::net::UnixStream;
 
@@ -12,6 +14,8 @@ use tokio::net::UnixStream;
 pub enum SpawnError {
     #[error("cannot start the monitor process")]
     Start(#[source] io::Error),
+    #[error("the monitor process ended before it said anything of its sandbox")]
+    Silent,
     #[error(transparent)]
     Wire(#[from] WireError),
 }
@@ -25,11 +29,11 @@ pub struct MonitorProcess {
 
 impl MonitorProcess {
     /// Starts this program again as a monitor: empty environment, its own process group (so that the terminal's signals go to
-    /// the launcher alone), nothing but the control socket as descriptor 0.
+    /// the launcher alone), nothing but the control socket as descriptor 0. It confines itself at once; its first event tells how.
     ///
     /// # Errors
     /// When the process cannot be started.
-    pub fn start() -> Result<Self, SpawnError> {
+    pub fn start(confinement: &Confinement) -> Result<Self, SpawnError> {
         let (control, theirs) = wire::pair()?;
         let child = Command::new("/proc/self/exe")
             .arg0("bottle-vmm-monitor")
@@ -41,15 +45,35 @@ impl MonitorProcess {
             .stderr(Stdio::null())
             .spawn()
             .map_err(SpawnError::Start)?;
-        Ok(Self { child, control })
+        let monitor = Self { child, control };
+        wire::send_message(monitor.control.as_fd(), confinement, true)?;
+        Ok(monitor)
     }
 
-    /// Tells the monitor what to build; the descriptors in the order of [`MonitorSpec::descriptors`].
+    /// Tells the monitor what to build; the descriptors in the order of [`MonitorSpec::descriptors`]. That of a monitor that is gone
+    /// is no error here: its events tell why.
     ///
     /// # Errors
-    /// When the monitor is gone.
+    /// When the message cannot be sent for another reason.
     pub fn build(&self, spec: &MonitorSpec, descriptors: &[RawFd]) -> Result<(), SpawnError> {
-        Ok(wire::send_with_descriptors(self.control.as_fd(), spec, descriptors)?)
+        match wire::send_with_descriptors(self.control.as_fd(), spec, descriptors) {
+            Err(WireError::Send(Errno::EPIPE | Errno::ECONNRESET)) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// What this machine lets a monitor's sandbox do: one is started, confines itself, and is ended.
+    ///
+    /// # Errors
+    /// When it cannot be started, or ends without telling.
+    pub fn try_sandbox() -> Result<Vec<LayerReport>, SpawnError> {
+        let monitor = Self::start(&Confinement::default())?;
+        while let Some((event, _)) = wire::receive(monitor.control.as_fd())? {
+            if let MonitorEvent::Confined { layers } = event {
+                return Ok(layers);
+            }
+        }
+        Err(SpawnError::Silent)
     }
 
     /// Asks the running monitor; the answer comes as an event.
@@ -58,6 +82,13 @@ impl MonitorProcess {
     /// When the monitor is gone.
     pub fn ask(&self, request: LauncherRequest) -> Result<(), SpawnError> {
         Ok(wire::send_message(self.control.as_fd(), &request, true)?)
+    }
+
+    /// Waits for the end of a monitor that has hung up. True if its sandbox ended it.
+    #[must_use]
+    pub fn ended_by_sandbox(&mut self) -> bool {
+        let status = self.child.wait();
+        status.is_ok_and(|status| status.code() == Some(EXIT_VIOLATION) || status.signal() == Some(libc::SIGSYS))
     }
 
     #[must_use]
@@ -106,8 +137,8 @@ impl Events {
                     return Ok(Some(serde_json::from_slice(packet).map_err(WireError::from)?));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // A killed monitor may leave a reset behind instead of an orderly end.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                // A monitor that ended without reading what we sent leaves a reset, which comes before its last words.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(error) => return Err(SpawnError::Start(error)),
             }
         }

@@ -1,8 +1,9 @@
 //! Messages between the launcher and the monitor, over a sequenced-packet socket: one JSON message a packet.
 //!
-//! Launcher → monitor: one [`MonitorSpec`], its descriptors attached (SCM_RIGHTS, unix(7)), then [`LauncherRequest`]s. Monitor → launcher: [`MonitorEvent`]s.
+//! Launcher → monitor: one [`Confinement`](super::sandbox::Confinement), one [`MonitorSpec`], its descriptors attached (SCM_RIGHTS, unix(7)), then [`LauncherRequest`]s. Monitor → launcher: [`MonitorEvent`]s.
 //! The monitor is the less trusted side: the launcher bounds every packet and treats what is in it as a report, never as a request.
 
+use super::sandbox::{LayerReport, Probe};
 use crate::vmm::DiskAccess;
 use crate::vmm::stop::StopReason;
 use nix::sys::socket::{
@@ -48,6 +49,8 @@ pub struct MonitorSpec {
     /// One for each disk.
     pub disks: Vec<DiskAccess>,
     pub vsock_ports: Vec<u32>,
+    /// An escape attempt to make, for tests of the sandbox.
+    pub probe: Option<Probe>,
 }
 
 impl MonitorSpec {
@@ -76,6 +79,14 @@ pub enum MonitorEvent {
         phase: MonitorPhase,
         at_ns: u64,
         cpu_us: u64,
+    },
+    /// What became of each layer of the sandbox that belongs to the process. A required one that is missing is the monitor's end.
+    Confined {
+        layers: Vec<LayerReport>,
+    },
+    /// The monitor made a system call that its sandbox forbids, and has ended.
+    Violation {
+        syscall: u32,
     },
     /// A line, or a piece of one, of the guest's console.
     Console {

@@ -16,6 +16,7 @@ fn spec() -> MonitorSpec {
             DiskAccess::Writable,
         ],
         vsock_ports: vec![1024],
+        probe: None,
     }
 }
 

@@ -21,10 +21,11 @@ use super::x86_64::layout;
 use super::x86_64::registers::{self, RegistersError};
 use kvm_bindings::{KVM_CAP_PMU_CAPABILITY, KVM_PIT_SPEAKER_DUMMY, KVM_PMU_CAP_DISABLE, kvm_enable_cap};
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, VcpuFd, VmFd};
+use std::error::Error;
 use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
@@ -54,6 +55,8 @@ pub enum MachineError {
     Registers(#[from] RegistersError),
     #[error(transparent)]
     EventLoop(#[from] EventLoopError),
+    #[error("a thread of the monitor cannot be guarded")]
+    Guard(#[source] GuardError),
     #[error("a virtio queue cannot be made")]
     Queue(#[from] virtio_queue::Error),
 }
@@ -70,6 +73,17 @@ pub struct Observer {
     /// The guest reached the monitor for the first time.
     pub guest_alive: Box<dyn Fn() + Send + Sync>,
     pub console: LineSink,
+}
+
+/// Why a guard failed; what guards do is not the machine's business.
+pub type GuardError = Box<dyn Error + Send + Sync>;
+
+/// What each thread does to itself when all of them exist and the guest has not run. Nothing is entered before all succeeded.
+pub struct Guards {
+    /// In each vCPU thread, with its number.
+    pub vcpu: Box<dyn Fn(u8) -> Result<(), GuardError> + Send + Sync>,
+    /// In the thread that serves devices, as the last.
+    pub devices: Box<dyn FnOnce() -> Result<(), GuardError>>,
 }
 
 /// A machine that is built and has not run yet.
@@ -134,27 +148,58 @@ impl Machine {
         Ok(Self { vcpus, exits, context: Arc::new(context), event_loop, entering: observer.entering, _vm: vm })
     }
 
-    /// Runs the guest to its end, serving its devices on this thread. `launcher` hanging up ends it too; when it sends something,
-    /// `heard` is called with the number of VM exits so far.
+    /// Runs the guest to its end, serving its devices on this thread, once every thread is guarded. `launcher` hanging up ends it
+    /// too; when it sends something, `heard` is called with the number of VM exits so far.
     ///
     /// The vCPU threads may still be inside the guest when this returns: the process is expected to end.
     ///
     /// # Errors
-    /// When a thread cannot be started or the event loop fails.
-    pub fn run(self, launcher: RawFd, mut heard: impl FnMut(Option<u64>)) -> Result<StopReason, MachineError> {
+    /// When a thread cannot be started or guarded, or the event loop fails.
+    pub fn run(
+        self,
+        launcher: RawFd,
+        guards: Guards,
+        mut heard: impl FnMut(Option<u64>),
+    ) -> Result<StopReason, MachineError> {
+        let entry = start_vcpus(self.vcpus, &self.context, guards.vcpu)?;
+        (guards.devices)().map_err(MachineError::Guard)?;
         (self.entering)();
-        for (index, vcpu) in (0u8..).zip(self.vcpus) {
-            let context = Arc::clone(&self.context);
-            std::thread::Builder::new()
-                .name(format!("vcpu_{index}"))
-                .stack_size(VCPU_STACK)
-                .spawn(move || vcpu::run(vcpu, index, &context))
-                .map_err(host_error("start a vCPU thread"))?;
-        }
+        entry.wait();
         let exits = self.exits;
         let total = || exits.as_ref()?.iter().map(ExitCounter::read).sum();
         Ok(self.event_loop.run(&self.context.stop, launcher, || heard(total()))?)
     }
+}
+
+/// Starts the vCPU threads and sees them guarded. They enter the guest when the barrier is passed; on an error they never do.
+fn start_vcpus(
+    vcpus: Vec<VcpuFd>,
+    context: &Arc<VcpuContext>,
+    guard: Box<dyn Fn(u8) -> Result<(), GuardError> + Send + Sync>,
+) -> Result<Arc<Barrier>, MachineError> {
+    let count = vcpus.len();
+    let (guard, entry) = (Arc::new(guard), Arc::new(Barrier::new(count + 1)));
+    let (report, guarded) = mpsc::channel();
+    for (index, vcpu) in (0u8..).zip(vcpus) {
+        let (context, guard, entry, report) =
+            (Arc::clone(context), Arc::clone(&guard), Arc::clone(&entry), report.clone());
+        let thread = move || {
+            // Nobody listens only if another thread failed before.
+            let _ = report.send(guard(index));
+            entry.wait();
+            vcpu::run(vcpu, index, &context);
+        };
+        std::thread::Builder::new()
+            .name(format!("vcpu_{index}"))
+            .stack_size(VCPU_STACK)
+            .spawn(thread)
+            .map_err(host_error("start a vCPU thread"))?;
+    }
+    drop(report);
+    for _ in 0..count {
+        guarded.recv().unwrap_or_else(|gone| Err(gone.into())).map_err(MachineError::Guard)?;
+    }
+    Ok(entry)
 }
 
 fn kvm_error(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> MachineError {

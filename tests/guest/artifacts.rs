@@ -2,6 +2,9 @@
 
 use crate::bottle::{Bottle, Finished, guest_test};
 use crate::setup::{PROGRAM, agent_archive, kernels};
+use bottle_vmm::debian::busybox;
+use bottle_vmm::paths;
+use bottle_vmm::progress::Silent;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, symlink};
@@ -18,7 +21,8 @@ fn small_root(directory: &Path) -> PathBuf {
     for name in ["bin", "proc", "dev", "sys", "tmp", "run"] {
         fs::create_dir_all(root.join(name)).unwrap();
     }
-    fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
+    let busybox = busybox::find(&paths::cache().unwrap(), &Silent).unwrap();
+    fs::copy(busybox, root.join("bin/busybox")).unwrap();
     for applet in ["sh", "cat", "md5sum", "sleep", "head", "echo"] {
         symlink("busybox", root.join("bin").join(applet)).unwrap();
     }

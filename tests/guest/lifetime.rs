@@ -1,46 +1,15 @@
 //! A bottle leaves nothing behind, however it ends.
 
 use crate::bottle::{Bottle, Finished, guest_test, large_guest_test};
+use crate::processes::{monitor, ours, running, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::time::{Duration, Instant};
-
-/// (pid, command line) of every process of ours.
-fn ours() -> Vec<(i32, String)> {
-    let processes =
-        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    processes
-        .filter_map(|pid| Some((pid, fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?)))
-        .filter(|(_, cmdline)| cmdline.contains("bottle-vmm\0run") || cmdline.contains("bottle-vmm-monitor"))
-        .collect()
-}
-
-fn monitor() -> Option<i32> {
-    ours().iter().find(|(_, cmdline)| cmdline.contains("bottle-vmm-monitor")).map(|(pid, _)| *pid)
-}
-
-#[track_caller]
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what}: {:?}", ours());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// A command that runs until it is ended.
-fn running() -> std::process::Child {
-    let mut child = Bottle::new().spawn(&["sh", "-c", "echo ready; exec sleep 1000"]);
-    let mut ready = [0; 6];
-    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
-    child
-}
 
 #[test]
 fn a_killed_monitor_is_an_error_of_ours() {
     guest_test(|| {
-        let child = running();
+        let child = running(&[]);
         kill(Pid::from_raw(monitor().unwrap()), Signal::SIGKILL).unwrap();
         Finished::of(child.wait_with_output().unwrap())
             .exits(125)

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on says where")]
 
 mod bottle;
+mod processes;
 mod setup;
 mod terminal;
 
@@ -18,6 +19,7 @@ mod images;
 mod lifetime;
 mod measuring;
 mod merging;
+mod sandbox;
 mod secrets;
 mod signals;
 mod streams;

@@ -48,6 +48,25 @@ fn what_is_there_is_kept_if_it_is_the_same_and_replaced_otherwise() {
 }
 
 #[test]
+fn where_a_file_has_one_name_a_draft_moves() {
+    let directory = tempfile::tempdir().unwrap();
+    let (target, drafts) = (directory.path().join("target"), directory.path().join("drafts"));
+    let rename = |words: &str, existing: Existing<'_>| {
+        let mut draft = Draft::named(&drafts, 0o600).unwrap();
+        text(&mut draft, words);
+        draft.rename(&target, &existing)
+    };
+    assert_eq!(rename("first", Existing::Refuse).unwrap(), Published::Draft);
+    assert_eq!(rename("no", Existing::Refuse).unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+    assert_eq!(rename("no", Existing::KeepIf(&|_| true)).unwrap(), Published::Kept);
+    assert_eq!(fs::read_to_string(&target).unwrap(), "first");
+    assert_eq!(rename("second", Existing::KeepIf(&|_| false)).unwrap(), Published::Draft);
+    assert_eq!(rename("third", Existing::Replace).unwrap(), Published::Draft);
+    assert_eq!(fs::read_to_string(&target).unwrap(), "third");
+    assert!(!drafts.exists());
+}
+
+#[test]
 fn an_abandoned_draft_leaves_nothing_and_one_of_the_dead_is_swept() {
     let directory = tempfile::tempdir().unwrap();
     drop(Draft::new(directory.path(), "drafts", 0o600).unwrap());

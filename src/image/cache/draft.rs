@@ -162,7 +162,8 @@ impl Draft {
         })
     }
 
-    fn rename(&self, path: &Path, existing: &Existing<'_>) -> io::Result<Published> {
+    /// For where a file has one name only.
+    pub(super) fn rename(&self, path: &Path, existing: &Existing<'_>) -> io::Result<Published> {
         let Some(named) = &self.named else { return Err(io::ErrorKind::Unsupported.into()) };
         match existing {
             Existing::Refuse => {

@@ -1,0 +1,37 @@
+//! The processes of bottles, as the host sees them.
+
+use crate::bottle::Bottle;
+use std::fs;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+/// (pid, command line) of every process of ours.
+pub fn ours() -> Vec<(i32, String)> {
+    let processes =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    processes
+        .filter_map(|pid| Some((pid, fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?)))
+        .filter(|(_, cmdline)| cmdline.contains("bottle-vmm\0run") || cmdline.contains("bottle-vmm-monitor"))
+        .collect()
+}
+
+pub fn monitor() -> Option<i32> {
+    ours().iter().find(|(_, cmdline)| cmdline.contains("bottle-vmm-monitor")).map(|(pid, _)| *pid)
+}
+
+#[track_caller]
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}: {:?}", ours());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A command that runs until it is ended.
+pub fn running(options: &[&str]) -> Child {
+    let mut child = Bottle::new().with(options).spawn(&["sh", "-c", "echo ready; exec sleep 1000"]);
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    child
+}
