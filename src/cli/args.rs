@@ -115,7 +115,7 @@ pub struct RunArgs {
     pub dockerfile: Option<PathBuf>,
 
     /// What the Dockerfile copies from [default: the directory it is in]
-    #[arg(long, value_name = "DIR", requires = "dockerfile")]
+    #[arg(long, value_name = "DIR", requires = "dockerfile", conflicts_with = "image")]
     pub context: Option<PathBuf>,
 
     /// Pass a variable on, with the value it has in this environment (repeatable)
@@ -261,7 +261,7 @@ pub struct PackArgs {
     pub dockerfile: Option<PathBuf>,
 
     /// What the Dockerfile copies from [default: the directory it is in]
-    #[arg(long, value_name = "DIR", requires = "dockerfile")]
+    #[arg(long, value_name = "DIR", requires = "dockerfile", conflicts_with = "image")]
     pub context: Option<PathBuf>,
 
     /// The file to write

@@ -143,7 +143,12 @@ impl Daemon {
         let child = command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null()).spawn().unwrap();
         let daemon = Self(child);
         let begin = Instant::now();
-        while !directory.join("docker.sock").exists() {
+        // Its socket is there long before it answers; until then the build would be podman's.
+        let answers = || {
+            let asked = Command::new("docker").args(["--host", &socket, "version"]).output();
+            asked.is_ok_and(|output| output.status.success())
+        };
+        while !answers() {
             let log = || fs::read_to_string(directory.join("dockerd.log")).unwrap();
             assert!(begin.elapsed() < Duration::from_secs(120), "the daemon comes up: {}", log());
             std::thread::sleep(Duration::from_millis(100));
@@ -237,7 +242,7 @@ fn what_is_missing_is_named_before_a_builder_starts() {
     let run = Bottle::new().with(&["--dockerfile", &dockerfile, "--image", "x.tar"]);
     run.run(&["true"]).exits(125).complains(&["--dockerfile", "--image"]);
     Bottle::new().with(&["--context", "/"]).run(&["true"]).exits(125).complains(&["--dockerfile"]);
-    host.run(&["--context", "/", "x.tar"]).exits(125).complains(&["--dockerfile"]);
+    host.run(&["--context", "/", "x.tar"]).exits(125).complains(&["--context", "IMAGE"]);
     assert!(!host.path("started").exists());
     let nothing = Unlucky::new();
     let finished = nothing.run(&["--dockerfile", &dockerfile]).exits(125);
