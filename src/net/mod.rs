@@ -1,0 +1,8 @@
+//! What may leave a bottle: the judgement, and the process boundary that it is made behind.
+//!
+//! The guest's packets end in the monitor. For each flow the monitor asks the launcher ([`wire`]), which judges ([`policy`]), connects,
+//! and passes the connected descriptor back.
+
+pub mod policy;
+pub mod spec;
+pub mod wire;
