@@ -5,4 +5,5 @@
 
 pub mod policy;
 pub mod spec;
+pub mod stack;
 pub mod wire;

@@ -9,6 +9,7 @@
 
 pub mod blk;
 pub mod mmio;
+pub mod net;
 mod notification;
 pub mod rng;
 pub mod vsock;
@@ -27,6 +28,7 @@ use vmm_sys_util::epoll::EventSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum DeviceKind {
+    Network = 1,
     Block = 2,
     Entropy = 4,
     Socket = 19,
@@ -54,10 +56,20 @@ impl Active {
     ///
     /// At most a ring's worth at once: a guest that refills its ring as fast as it is emptied must not keep the event loop from the
     /// other devices and from the launcher. What is left is come back to.
-    pub fn drain(&mut self, index: usize, mut handle: impl FnMut(&GuestRam, DescriptorChain<&GuestRam>) -> u32) {
+    pub fn drain(&mut self, index: usize, handle: impl FnMut(&GuestRam, DescriptorChain<&GuestRam>) -> u32) {
+        self.drain_some(index, u16::MAX, handle);
+    }
+
+    /// The same for at most `limit` chains.
+    pub fn drain_some(
+        &mut self,
+        index: usize,
+        limit: u16,
+        mut handle: impl FnMut(&GuestRam, DescriptorChain<&GuestRam>) -> u32,
+    ) {
         // A queue that was never set up has its rings at address zero, where the guest keeps something else.
         let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.ready()) else { return };
-        let mut budget = queue.size();
+        let mut budget = queue.size().min(limit);
         let mut used = false;
         let mut fruitless = false;
         loop {
