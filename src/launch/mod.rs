@@ -107,6 +107,7 @@ fn build_machine(monitor: &MonitorProcess, bottle: &Bottle, guest_end: &UnixStre
         modules: bottle.modules.is_some(),
         disks_read_only,
         vsock_ports: vec![CONTROL_PORT],
+        net: None,
     };
     Ok(monitor.build(&spec, &descriptors)?)
 }

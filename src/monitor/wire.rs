@@ -3,6 +3,7 @@
 //! Launcher → monitor: one [`MonitorSpec`], its descriptors attached (SCM_RIGHTS, unix(7)), then [`LauncherRequest`]s. Monitor → launcher: [`MonitorEvent`]s.
 //! The monitor is the less trusted side: the launcher bounds every packet and treats what is in it as a report, never as a request.
 
+use crate::net::spec::NetSpec;
 use crate::vmm::stop::StopReason;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg, send, sendmsg,
@@ -47,13 +48,15 @@ pub struct MonitorSpec {
     /// A word for each disk: whether it is read-only.
     pub disks_read_only: Vec<bool>,
     pub vsock_ports: Vec<u32>,
+    /// The bottle's network; without it there is no network device.
+    pub net: Option<NetSpec>,
 }
 
 impl MonitorSpec {
-    /// KVM, entropy, kernel, then modules if any, disks, vsock ports.
+    /// KVM, entropy, kernel, then modules if any, disks, vsock ports, and the broker's socket if there is a network.
     #[must_use]
     pub fn descriptors(&self) -> usize {
-        3 + usize::from(self.modules) + self.disks_read_only.len() + self.vsock_ports.len()
+        3 + usize::from(self.modules) + self.disks_read_only.len() + self.vsock_ports.len() + usize::from(self.net.is_some())
     }
 }
 

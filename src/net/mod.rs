@@ -3,6 +3,8 @@
 //! The guest's packets end in the monitor. For each flow the monitor asks the launcher ([`wire`]), which judges ([`policy`]), connects,
 //! and passes the connected descriptor back.
 
+pub mod backend;
+pub mod bandwidth;
 pub mod policy;
 pub mod spec;
 pub mod stack;

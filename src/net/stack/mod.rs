@@ -30,8 +30,7 @@ use flows::{Flows, Kind};
 use packet::Head;
 use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher as _;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tcp::connection::{Emission, Shared};
 use tcp::segment;
@@ -145,6 +144,11 @@ impl<S: HostSocket> Stack<S> {
     /// The next question or message for the broker.
     pub fn request(&mut self) -> Option<Request> {
         self.requests.pop_front()
+    }
+
+    /// Puts a message of somebody else's into the order.
+    pub fn say(&mut self, request: Request) {
+        self.requests.push_back(request);
     }
 
     /// The broker has connected `flow`. The socket comes back if nobody wants it any more.

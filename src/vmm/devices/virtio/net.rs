@@ -89,6 +89,32 @@ pub trait FrameBackend: Send {
     fn host_event(&mut self, token: u32, events: EventSet);
 }
 
+impl<B: FrameBackend + ?Sized> FrameBackend for Box<B> {
+    fn start(&mut self, offloads: Offloads) {
+        (**self).start(offloads);
+    }
+
+    fn quota(&mut self) -> usize {
+        (**self).quota()
+    }
+
+    fn receive(&mut self, frame: &GuestFrame<'_>) {
+        (**self).receive(frame);
+    }
+
+    fn next(&mut self) -> Option<FrameForGuest<'_>> {
+        (**self).next()
+    }
+
+    fn sent(&mut self) {
+        (**self).sent();
+    }
+
+    fn host_event(&mut self, token: u32, events: EventSet) {
+        (**self).host_event(token, events);
+    }
+}
+
 /// What a network device is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NetConfig {
