@@ -28,7 +28,7 @@ const PACE: u32 = BROKER + 2;
 /// The first look after something happened; the stack then says when the next is due.
 const SOON: Duration = Duration::from_millis(250);
 /// Frames in one go, where no limit is to be kept.
-const UNLIMITED: usize = usize::MAX;
+const UNLIMITED: u16 = u16::MAX;
 /// Bytes of a frame that are no data, about.
 const HEADERS: usize = 54;
 
@@ -218,7 +218,7 @@ impl FrameBackend for Backend {
         self.stack.start(Abilities { checksum, segmentation });
     }
 
-    fn quota(&mut self) -> usize {
+    fn quota(&mut self) -> u16 {
         self.now = now();
         match self.from_guest.as_mut().map(|bucket| bucket.allows(self.now)) {
             None => UNLIMITED,

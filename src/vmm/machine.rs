@@ -108,8 +108,8 @@ impl Machine {
         wiring.add(|_| Entropy::new(entropy))?;
         if let Some(net) = spec.net {
             wiring.add_fallible(|registrar| {
-                let backend = (net.backend)(registrar.clone())?;
-                Ok(Net::new(net.config, backend, &registrar)?)
+                let backend = (net.backend)(registrar)?;
+                Ok(Net::new(net.config, backend))
             })?;
         }
         let Wiring { windows, mmio, event_loop, .. } = wiring;

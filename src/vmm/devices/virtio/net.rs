@@ -1,28 +1,22 @@
 //! virtio-net (virtio 1.3 §5.1): frames between the guest and a [`FrameBackend`], which knows what they mean.
 //!
 //! Two queues: frames for the guest, frames from it. Frames from the guest are shown to the backend where they lie; frames for it are
-//! copied once, into as many receive buffers as they need. At worst a guest loses its own frames. One call moves at most
-//! [`BUDGET`] frames each way and then asks the event loop for another turn, so that a guest that refills its ring as fast as it is
-//! drained does not keep the other devices waiting. Runs on the event loop's thread.
+//! copied once, into as many receive buffers as they need. At worst a guest loses its own frames. One call moves a bounded number of
+//! them, as [`Active::drain`] does. Runs on the event loop's thread.
 
-use super::{Active, DeviceKind, Drained, F_EVENT_IDX, F_VERSION_1, VirtioDevice, copy_config};
-use crate::vmm::event_loop::{EventLoopError, Registrar};
+use super::{Active, DeviceKind, F_EVENT_IDX, F_VERSION_1, VirtioDevice, copy_config};
 use crate::vmm::memory::GuestRam;
-use std::os::fd::AsRawFd as _;
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT as _, QueueT as _};
 use vm_memory::{GuestMemoryBackend as _, VolatileSlice};
 use vmm_sys_util::epoll::EventSet;
-use vmm_sys_util::eventfd::EventFd;
 
 const RX_QUEUE: usize = 0;
 const TX_QUEUE: usize = 1;
 /// A frame of 64 KiB takes up to 18 descriptors of a Linux driver's: 14 of them are under way at a time.
 const QUEUE_SIZE: u16 = 256;
-/// Frames per direction and call.
-const BUDGET: usize = 64;
-/// Tokens of the backend's own lie below.
-const AGAIN: u32 = (1 << 31) - 1;
+/// Frames per direction and call: 4 MiB at most.
+const BUDGET: u16 = 64;
 
 /// Feature bits (§5.1.3).
 mod feature {
@@ -74,7 +68,7 @@ pub trait FrameBackend: Send {
     fn start(&mut self, offloads: Offloads);
 
     /// How many frames may be handed to [`Self::receive`] now; the answer may change at each of the backend's events.
-    fn quota(&mut self) -> usize;
+    fn quota(&mut self) -> u16;
 
     /// A frame from the guest.
     fn receive(&mut self, frame: &GuestFrame<'_>);
@@ -94,7 +88,7 @@ impl<B: FrameBackend + ?Sized> FrameBackend for Box<B> {
         (**self).start(offloads);
     }
 
-    fn quota(&mut self) -> usize {
+    fn quota(&mut self) -> u16 {
         (**self).quota()
     }
 
@@ -128,21 +122,16 @@ pub struct Net<B> {
     backend: B,
     /// MAC, status, number of queue pairs, MTU (§5.1.4).
     config: [u8; 12],
-    /// Written when the budget is spent: another turn, after the other devices' events.
-    again: EventFd,
     active: Option<Active>,
 }
 
 impl<B: FrameBackend> Net<B> {
-    /// # Errors
-    /// When the process is out of descriptors.
-    pub fn new(config: NetConfig, backend: B, registrar: &Registrar) -> Result<Self, EventLoopError> {
-        let again = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(EventLoopError::Watch)?;
-        registrar.watch(again.as_raw_fd(), AGAIN)?;
+    #[must_use]
+    pub fn new(config: NetConfig, backend: B) -> Self {
         let mut bytes = [0; 12];
         bytes[..6].copy_from_slice(&config.mac);
         bytes[10..].copy_from_slice(&config.mtu.to_le_bytes());
-        Ok(Self { backend, config: bytes, again, active: None })
+        Self { backend, config: bytes, active: None }
     }
 
     /// The backend, for tests.
@@ -152,61 +141,45 @@ impl<B: FrameBackend> Net<B> {
     }
 
     fn turn(&mut self) {
-        let more_from_guest = self.receive();
-        let more_for_guest = self.send();
-        if more_from_guest || more_for_guest {
-            // A counter that is full is as good an edge as any.
-            let _ = self.again.write(1);
-        }
+        self.receive();
+        self.send();
     }
 
-    /// Takes what the guest has sent; true if the budget ended it.
-    fn receive(&mut self) -> bool {
-        let Some(active) = &mut self.active else { return false };
-        let mut left = BUDGET;
-        while left > 0 {
-            let quota = self.backend.quota().min(left);
-            // The backend's own event brings us back here when it will take more.
-            if quota == 0 {
-                return false;
-            }
-            let backend = &mut self.backend;
-            let drained = active.drain_some(TX_QUEUE, quota, |ram, chain| {
-                if let Some(frame) = frame(ram, chain) {
-                    backend.receive(&frame);
-                }
+    /// Takes what the guest has sent.
+    fn receive(&mut self) {
+        let Some(active) = &mut self.active else { return };
+        let backend = &mut self.backend;
+        // With no quota left, the backend's own event brings us back here when there is some.
+        let quota = backend.quota().min(BUDGET);
+        if quota > 0 {
+            active.drain_some(TX_QUEUE, quota, |ram, chain| {
+                frame(ram, chain).iter().for_each(|frame| backend.receive(frame));
                 0
             });
-            if drained == Drained::Empty {
-                return false;
-            }
-            left -= quota;
         }
-        true
     }
 
-    /// Gives the guest what there is for it; true if the budget ended it.
-    fn send(&mut self) -> bool {
-        let Some(active) = &mut self.active else { return false };
+    /// Gives the guest what there is for it.
+    fn send(&mut self) {
+        let Some(active) = &mut self.active else { return };
         let mergeable = active.features & feature::MRG_RXBUF != 0;
-        let (mut left, mut unsignalled) = (BUDGET, 0);
-        let Some(queue) = active.queues.get_mut(RX_QUEUE).filter(|queue| queue.ready()) else { return false };
+        let Some(queue) = active.queues.get_mut(RX_QUEUE).filter(|queue| queue.ready()) else { return };
         let mut room = Room { queue, ram: &active.ram, mergeable, buffers: Vec::new() };
-        while left > 0 {
+        let mut sent = 0;
+        while sent < BUDGET {
             let Some(frame) = self.backend.next() else { break };
-            let Some(used) = room.place(&frame) else { break };
-            self.backend.sent();
-            (left, unsignalled) = (left - 1, unsignalled + used);
-            // See `Active::drain_some`.
-            if unsignalled >= usize::from(QUEUE_SIZE) / 2 {
-                unsignalled = 0;
-                super::signal(room.queue, room.ram, &active.irq);
+            if !room.place(&frame) {
+                break;
             }
+            self.backend.sent();
+            sent += 1;
         }
-        if unsignalled > 0 {
+        if sent == BUDGET {
+            active.come_back_to(RX_QUEUE);
+        }
+        if sent > 0 {
             active.signal_used(RX_QUEUE);
         }
-        left == 0
     }
 }
 
@@ -249,14 +222,13 @@ struct Buffer<'a> {
 }
 
 impl<'a> Room<'a> {
-    /// Copies a frame to the guest; how many buffers that took. `None` if there are not enough: the driver then notifies of more.
-    fn place(&mut self, frame: &FrameForGuest<'_>) -> Option<usize> {
+    /// Copies a frame to the guest; false if there are not enough buffers: the driver then notifies of more.
+    fn place(&mut self, frame: &FrameForGuest<'_>) -> bool {
         let length = HEADER + frame.head.len() + frame.body.len();
         if !self.gather(length) {
-            return None;
+            return false;
         }
-        let count = self.buffers.len();
-        let header = header(frame, u16::try_from(count).unwrap_or(0));
+        let header = header(frame, u16::try_from(self.buffers.len()).unwrap_or(0));
         let mut source = [&header, frame.head, frame.body].into_iter();
         let mut rest: &[u8] = source.next().unwrap_or_default();
         for buffer in self.buffers.drain(..) {
@@ -281,7 +253,7 @@ impl<'a> Room<'a> {
             // Fails only for rings outside of RAM, which were refused when the queue was set up.
             let _ = self.queue.add_used(self.ram, buffer.head, u32::try_from(written).unwrap_or(0));
         }
-        Some(count)
+        true
     }
 
     /// Pops buffers for `length` bytes. If there are too few, or the one that a driver without mergeable buffers gets is too small,
@@ -377,9 +349,7 @@ impl<B: FrameBackend> VirtioDevice for Net<B> {
     }
 
     fn host_event(&mut self, token: u32, events: EventSet) {
-        if token != AGAIN {
-            self.backend.host_event(token, events);
-        }
+        self.backend.host_event(token, events);
         self.turn();
     }
 }
