@@ -128,7 +128,7 @@ async fn run(
     };
     hello.limits.check(&bottle.command.argv, &bottle.command.env)?;
     let scratch = bottle.scratch.is_some().then(|| device("vdb")).transpose()?;
-    guest.sender.send(&ToAgent::Setup(Setup { hostname: bottle.hostname, root: device("vda")?, scratch }))?;
+    guest.sender.send(&ToAgent::Setup(Setup { hostname: bottle.hostname, root: device("vda")?, scratch, network: None }))?;
     let Command { argv, env, cwd, user, tty, stdin } = bottle.command;
     let name = argv.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
     let sent = env.len();

@@ -1,5 +1,7 @@
 //! What the monitor is told about a bottle's network. No rule of the policy is among it: the monitor asks.
 
+use super::stack::MTU;
+use bottle_protocol::Network;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 
@@ -20,4 +22,13 @@ pub struct NetSpec {
     pub ipv6: bool,
     /// Bytes of payload per second in each direction, all flows together.
     pub bandwidth: Option<u64>,
+}
+
+impl NetSpec {
+    /// What the guest is told to make of it.
+    #[must_use]
+    pub fn for_guest(&self) -> Network {
+        let Self { guest: address, gateway, bundle, beyond, .. } = *self;
+        Network { address, gateway, bundle, beyond, mtu: MTU }
+    }
 }

@@ -27,7 +27,7 @@ fn golden() {
     let cases = [
         (
             ToHost::Hello(hello()),
-            frame(128, 0, b"BTLA\x01\0\0\0\x20\0\0\0\0\0\0\0\x02\0\0\0\0\0\x05\0\0\x000.1.0\x03\0\0\x006.1"),
+            frame(128, 0, b"BTLA\x03\0\0\0\x20\0\0\0\0\0\0\0\x02\0\0\0\0\0\x05\0\0\x000.1.0\x03\0\0\x006.1"),
         ),
         (ToHost::Ready, frame(129, 0, b"")),
         (ToHost::SetupFailed { what: "no".to_owned(), errno: 2 }, frame(130, 0, b"\x02\0\0\0\x02\0\0\0no")),
