@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod bandwidth;
 pub mod policy;
+pub mod readback;
 pub mod spec;
 pub mod stack;
 pub mod wire;
