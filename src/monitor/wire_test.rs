@@ -12,6 +12,7 @@ fn spec() -> MonitorSpec {
         modules: true,
         disks_read_only: vec![true, false],
         vsock_ports: vec![1024],
+        net: None,
     }
 }
 

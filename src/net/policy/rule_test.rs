@@ -79,7 +79,7 @@ fn what_is_wrong_is_told_with_its_place() {
         ("[::ffff:c000:200/120]", 2, "judged as IPv4"),
         ("[::192.0.2.1]", 2, "judged as IPv4"),
         ("[::/96]", 2, "judged as IPv4"),
-        ("[::/127]", 2, "judged as IPv4"),
+        ("[::/127]", 2, "nothing but the host's loopback"),
         ("127.0.0.0/8:80", 1, "127.0.0.0/8 is nothing but the host's loopback"),
         ("127.0.0.0/31", 1, "nothing but the host's loopback"),
         ("169.254.0.0/16", 1, "nothing but link-local"),
