@@ -1,6 +1,7 @@
 //! `bottle-vmm run`: what was typed becomes a bottle with everything looked up.
 
 use super::args::RunArgs;
+use super::egress;
 use super::env::{self, Variables};
 use super::progress::Bar;
 use super::report::Failure;
@@ -9,6 +10,7 @@ use crate::host::kvm;
 use crate::image::{self, Bootable, Cache, ImageConfig, Source};
 use crate::kernel::{self, Store};
 use crate::launch::claim::Claim;
+use crate::launch::egress::Egress;
 use crate::launch::session::Outcome;
 use crate::launch::timings::{Phase, Timings};
 use crate::launch::{self, Bottle, Command, LaunchError};
@@ -21,6 +23,7 @@ use std::io::IsTerminal as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 const MIB: u64 = 1 << 20;
 /// Below this no kernel comes up; above, it says itself what it lacks.
@@ -73,10 +76,17 @@ pub fn run(args: &RunArgs, begin_ns: u64) -> Result<ExitCode, Failure> {
     let mut timings = Timings::default();
     timings.mark_at(Phase::Begin, begin_ns);
     check(args)?;
+    let egress = egress::plan(args)?;
+    let ledger = egress.as_ref().map(|egress| Arc::clone(&egress.ledger));
     timings.mark(Phase::Parsed);
-    let bottle = prepare(args)?;
+    let bottle = prepare(args, egress)?;
     timings.mark(Phase::ImageReady);
-    let outcome = launch::launch(bottle, &mut timings)?;
+    let outcome = launch::launch(bottle, &mut timings);
+    // Whatever became of the bottle: what it was refused may be why.
+    if let Some(summary) = ledger.and_then(|ledger| egress::summary(&ledger)) {
+        say(&summary);
+    }
+    let outcome = outcome?;
     if let Outcome::TimedOut(limit) = outcome {
         say(&format!("the command was ended after {} s (--timeout)", limit.as_secs_f64()));
     }
@@ -104,7 +114,7 @@ fn check(args: &RunArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn prepare(args: &RunArgs) -> Result<Bottle, Failure> {
+fn prepare(args: &RunArgs, egress: Option<Egress>) -> Result<Bottle, Failure> {
     // What costs nothing to find out comes first: an image may take its time.
     let name = args.name.clone().unwrap_or_else(made_up_name);
     let claim = Claim::new(&name).map_err(LaunchError::from)?;
@@ -145,6 +155,7 @@ fn prepare(args: &RunArgs) -> Result<Bottle, Failure> {
         boot_limit: args.boot_timeout.0,
         time_limit: args.timeout.map(|limit| limit.0),
         measure: args.timings.is_some(),
+        egress,
     })
 }
 

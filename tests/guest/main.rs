@@ -11,6 +11,7 @@ mod terminal;
 mod bad_input;
 mod commands;
 mod disks;
+mod egress;
 mod images;
 mod lifetime;
 mod measuring;
