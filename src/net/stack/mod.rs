@@ -381,5 +381,4 @@ impl<S: HostSocket> Stack<S> {
 }
 
 #[cfg(test)]
-#[path = "stack_test/mod.rs"]
 mod tests;

@@ -238,8 +238,8 @@ impl<S: HostSocket> Connection<S> {
                 }
             }
         }
-        let room = WAITING_MAX.saturating_sub(shared.waiting).min(WINDOW.saturating_sub(self.waiting.len()));
-        let rest = payload.skip(taken).truncate(room);
+        // No more than it was told it may send; all connections together may have been told too much.
+        let rest = payload.skip(taken).truncate(WAITING_MAX.saturating_sub(shared.waiting));
         if rest.len() > 0 {
             self.waiting.extend(rest.to_vec());
             shared.waiting += rest.len();
@@ -340,15 +340,16 @@ impl<S: HostSocket> Connection<S> {
     }
 
     fn window_field(&self) -> u16 {
-        let edge = self.told_edge();
-        let window = edge.since(self.expected).unwrap_or(0);
+        let window = self.told_edge().since(self.expected).unwrap_or(0);
         reply_window(if self.scaled { window >> SCALE } else { window })
     }
 
-    /// The right edge that the guest may be told now: never before what it was told.
+    /// The right edge that the guest is told now: never before what it was told, and as far behind that as the units ask for.
     fn told_edge(&self) -> Seq {
-        let edge = self.expected.plus(if self.scaled { self.window() >> SCALE << SCALE } else { self.window() });
-        if edge.is_after(self.edge) { edge } else { self.edge }
+        let edge = self.expected.plus(self.window());
+        let edge = if edge.is_after(self.edge) { edge } else { self.edge };
+        let window = edge.since(self.expected).unwrap_or(0);
+        self.expected.plus(if self.scaled { window.next_multiple_of(1 << SCALE) } else { window })
     }
 
     /// The guest has it.
