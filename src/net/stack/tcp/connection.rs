@@ -256,6 +256,7 @@ impl<S: HostSocket> Connection<S> {
         while !self.waiting.is_empty() {
             let (front, _) = self.waiting.as_mut_slices();
             match self.socket.as_mut().map(|socket| socket.send(&[VolatileSlice::from(front)])) {
+                Some(Ok(0)) => break,
                 Some(Ok(sent)) => {
                     self.waiting.drain(..sent);
                     shared.waiting = shared.waiting.saturating_sub(sent);
