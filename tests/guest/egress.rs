@@ -15,7 +15,7 @@ use std::thread;
 const ADDRESSES: [&str; 4] = ["192.0.2.10/32", "192.0.2.11/32", "8.8.8.8/32", "169.254.169.254/32"];
 
 /// The same as `guest_test`, in a network that exists for this test only.
-fn in_a_network(body: impl FnOnce()) {
+pub fn in_a_network(body: impl FnOnce()) {
     guest_test(|| {
         unshare(CloneFlags::CLONE_NEWNET).expect("these tests make a network namespace: run them as root");
         ip(&["link", "set", "lo", "up"]);

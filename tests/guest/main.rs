@@ -19,3 +19,4 @@ mod secrets;
 mod signals;
 mod streams;
 mod terminals;
+mod traffic;
