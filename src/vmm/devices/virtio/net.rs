@@ -141,29 +141,31 @@ impl<B: FrameBackend> Net<B> {
     }
 
     fn turn(&mut self) {
-        self.receive();
-        self.send();
-    }
-
-    /// Takes what the guest has sent.
-    fn receive(&mut self) {
-        let Some(active) = &mut self.active else { return };
-        let backend = &mut self.backend;
-        // With no quota left, the backend's own event brings us back here when there is some.
-        let quota = backend.quota().min(BUDGET);
-        if quota > 0 {
-            active.drain_some(TX_QUEUE, quota, |ram, chain| {
-                frame(ram, chain).iter().for_each(|frame| backend.receive(frame));
-                0
-            });
+        // One interrupt tells of both: what was taken, and the answer to it.
+        let (taken, given) = (self.receive(), self.send());
+        if let Some(active) = &mut self.active {
+            active.signal_used([(taken, TX_QUEUE), (given, RX_QUEUE)].into_iter().filter(|(used, _)| *used).map(|(_, queue)| queue));
         }
     }
 
-    /// Gives the guest what there is for it.
-    fn send(&mut self) {
-        let Some(active) = &mut self.active else { return };
+    /// Takes what the guest has sent; whether there was anything.
+    fn receive(&mut self) -> bool {
+        let Some(active) = &mut self.active else { return false };
+        let backend = &mut self.backend;
+        // With no quota left, the backend's own event brings us back here when there is some.
+        let quota = backend.quota().min(BUDGET);
+        quota > 0
+            && active.drain_some(TX_QUEUE, quota, |ram, chain| {
+                frame(ram, chain).iter().for_each(|frame| backend.receive(frame));
+                0
+            })
+    }
+
+    /// Gives the guest what there is for it; whether there was anything.
+    fn send(&mut self) -> bool {
+        let Some(active) = &mut self.active else { return false };
         let mergeable = active.features & feature::MRG_RXBUF != 0;
-        let Some(queue) = active.queues.get_mut(RX_QUEUE).filter(|queue| queue.ready()) else { return };
+        let Some(queue) = active.queues.get_mut(RX_QUEUE).filter(|queue| queue.ready()) else { return false };
         let mut room = Room { queue, ram: &active.ram, mergeable, buffers: Vec::new() };
         let mut sent = 0;
         while sent < BUDGET {
@@ -177,9 +179,7 @@ impl<B: FrameBackend> Net<B> {
         if sent == BUDGET {
             active.come_back_to(RX_QUEUE);
         }
-        if sent > 0 {
-            active.signal_used(RX_QUEUE);
-        }
+        sent > 0
     }
 }
 
