@@ -28,7 +28,7 @@ fn is_test(file: &str) -> bool {
 }
 
 /// Where `unsafe` may stand, and why.
-const UNSAFE: [(&str, &str); 19] = [
+const UNSAFE: [(&str, &str); 21] = [
     ("src/sys/descriptors.rs", "close_range"),
     ("src/sys/environ.rs", "the initial environment block"),
     ("src/sys/mapped.rs", "mapping a file"),
