@@ -34,7 +34,7 @@ const UNSAFE: [(&str, &str); 21] = [
     ("src/sys/mapped.rs", "mapping a file"),
     ("src/sys/positioned.rs", "pread and pwrite into guest memory"),
     ("src/sys/passing.rs", "owning received descriptors"),
-    ("src/sys/vectored.rs", "sendmsg from guest memory"),
+    ("src/sys/vectored.rs", "writev from guest memory"),
     ("src/vmm/memory.rs", "mapping guest memory, handing it to KVM"),
     ("src/vmm/machine.rs", "taking over the KVM descriptor"),
     ("src/vmm/vcpu/stats.rs", "an ioctl that kvm-ioctls lacks"),

@@ -32,16 +32,8 @@ const UNLIMITED: u16 = u16::MAX;
 /// Bytes of a frame that are no data, about.
 const HEADERS: usize = 54;
 
-/// A socket that the broker has connected.
+/// A socket that the broker has connected, and has given the options that it needs: the sandbox allows one here, and that late.
 struct Socket(OwnedFd);
-
-impl Socket {
-    fn new(descriptor: OwnedFd) -> Self {
-        // What the guest has sent as a segment is not to wait for more. A socket that is not TCP does not know the option.
-        let _ = setsockopt(&descriptor, sockopt::TcpNoDelay, &true);
-        Self(descriptor)
-    }
-}
 
 impl HostSocket for Socket {
     fn send(&mut self, parts: &[VolatileSlice<'_>]) -> io::Result<usize> {
@@ -171,7 +163,7 @@ impl Backend {
                 if self.registrar.watch(descriptor.as_raw_fd(), flow).is_err() {
                     return self.stack.refused(flow, Cause::Busy);
                 }
-                drop(self.stack.connected(flow, Socket::new(descriptor), self.now));
+                drop(self.stack.connected(flow, Socket(descriptor), self.now));
             }
             // This process has no room for one more descriptor.
             (Reply::Connected { flow }, None) => self.stack.refused(flow, Cause::Busy),

@@ -79,6 +79,7 @@ impl Bench {
         self.syn(40_000);
         let Some(Request::Connect { flow, .. }) = self.heard() else { panic!("no question") };
         let (host, end) = UnixStream::pair().unwrap();
+        end.set_nonblocking(true).unwrap();
         self.says(Reply::Connected { flow }, Some(end.as_raw_fd()));
         let (seq, true, false, _) = self.next().unwrap() else { panic!("no greeting") };
         let mut frame = Vec::new();

@@ -21,8 +21,20 @@ fn pieces_arrive_as_one_in_their_order() {
 }
 
 #[test]
+fn an_empty_datagram_is_one() {
+    let (here, there) = UnixDatagram::pair().unwrap();
+    here.set_nonblocking(true).unwrap();
+    let nothing: [Vec<Vec<u8>>; 2] = [Vec::new(), vec![Vec::new(), Vec::new()]];
+    for mut pieces in nothing {
+        assert_eq!(send(there.as_fd(), &parts(&mut pieces)).unwrap(), 0);
+        assert_eq!(here.recv(&mut [0; 4]).unwrap(), 0);
+    }
+}
+
+#[test]
 fn a_full_socket_takes_a_part_and_then_nothing_and_nobody_waits() {
     let (_here, there) = UnixStream::pair().unwrap();
+    there.set_nonblocking(true).unwrap();
     let mut pieces = vec![vec![7; 1 << 20]; 8];
     let mut taken = 0;
     let error = loop {
