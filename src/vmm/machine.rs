@@ -6,6 +6,7 @@ use super::devices::reset::{AcpiRegisters, KeyboardController};
 use super::devices::serial::{LineSink, SerialPort};
 use super::devices::virtio::blk::Block;
 use super::devices::virtio::mmio::{MmioTransport, MmioWindow, QUEUE_NOTIFY};
+use super::devices::virtio::net::Net;
 use super::devices::virtio::rng::Entropy;
 use super::devices::virtio::vsock::{GuestCid, Vsock};
 use super::devices::virtio::{Notification, VirtioDevice};
@@ -123,6 +124,12 @@ impl Machine {
         let (entropy, ports) = (spec.entropy, spec.vsock_ports);
         wiring.add(|registrar| Vsock::new(GuestCid::ONLY, ports, registrar))?;
         wiring.add(|_| Entropy::new(entropy))?;
+        if let Some(net) = spec.net {
+            wiring.add_fallible(|registrar| {
+                let backend = (net.backend)(registrar)?;
+                Ok(Net::new(net.config, backend))
+            })?;
+        }
         let Wiring { windows, mmio, event_loop, .. } = wiring;
 
         let entry = boot::load(
@@ -296,9 +303,17 @@ impl<'a> Wiring<'a> {
     }
 
     fn add<D: VirtioDevice + 'static>(&mut self, make: impl FnOnce(Registrar) -> D) -> Result<(), MachineError> {
+        self.add_fallible(|registrar| Ok(make(registrar)))
+    }
+
+    fn add_fallible<D, M>(&mut self, make: M) -> Result<(), MachineError>
+    where
+        D: VirtioDevice + 'static,
+        M: FnOnce(Registrar) -> Result<D, MachineError>,
+    {
         let window = self.next_window()?;
         let registrar = self.event_loop.next_registrar();
-        let device = make(registrar.clone());
+        let device = make(registrar.clone())?;
         let irq = Irq::new().map_err(host_error("make an eventfd"))?;
         self.vm.register_irqfd(irq.line(), window.gsi).map_err(kvm_error("wire an interrupt"))?;
         let queues = 0..u16::try_from(device.queue_sizes().len()).unwrap_or(0);
