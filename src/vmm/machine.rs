@@ -24,6 +24,7 @@ use kvm_bindings::{KVM_CAP_PMU_CAPABILITY, KVM_PIT_SPEAKER_DUMMY, KVM_PMU_CAP_DI
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, VcpuFd, VmFd};
 use std::error::Error;
 use std::fs::File;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Barrier, Mutex, mpsc};
@@ -168,13 +169,17 @@ impl Machine {
         guards: Guards,
         mut heard: impl FnMut(Option<u64>),
     ) -> Result<StopReason, MachineError> {
-        let entry = start_vcpus(self.vcpus, &self.context, guards.vcpu)?;
+        let Self { vcpus, exits, context, event_loop, entering, _vm } = self;
+        let entry = start_vcpus(vcpus, &context, guards.vcpu)?;
         (guards.devices)().map_err(MachineError::Guard)?;
-        (self.entering)();
+        entering();
         entry.wait();
-        let exits = self.exits;
+        // The end of the process tears them down. Were it done here, in a debug build the standard library would look at each
+        // descriptor with fcntl(2) before it closes it, which the sandbox has no reason to allow.
+        let kept = ManuallyDrop::new((exits, context, event_loop, _vm));
+        let (exits, context, event_loop, _) = &*kept;
         let total = || exits.as_ref()?.iter().map(ExitCounter::read).sum();
-        Ok(self.event_loop.run(&self.context.stop, launcher, || heard(total()))?)
+        Ok(event_loop.run(&context.stop, launcher, || heard(total()))?)
     }
 }
 
