@@ -113,6 +113,14 @@ fn the_network_stack_knows_neither_machine_nor_launcher() {
 }
 
 #[test]
+fn the_policy_knows_nothing_of_ours() {
+    let files = sources().into_iter().filter(|(file, _)| file.starts_with("src/net/policy/") && !is_test(file));
+    for (file, text) in files {
+        assert!(!text.contains("crate::"), "{file} names something beyond itself");
+    }
+}
+
+#[test]
 fn only_the_command_line_prints() {
     for (file, text) in sources()
         .into_iter()
