@@ -59,7 +59,7 @@ fn connect(stack: &mut Stack<Endless>, port: u16, gives: bool) -> u32 {
     if let Some(Request::Connect { flow, .. }) = stack.request() {
         stack.connected(flow, Endless { gives }, NOW);
     }
-    let head = stack.next().map(|frame| frame.head.to_vec()).unwrap_or_default();
+    let head = stack.outgoing().map(|frame| frame.head.to_vec()).unwrap_or_default();
     stack.sent(NOW);
     let next = head.get(38..42).and_then(|seq| seq.try_into().ok()).map_or(0, u32::from_be_bytes).wrapping_add(1);
     send(stack, &mut frame(port, 1, Some(next), &[]));
@@ -86,7 +86,7 @@ fn stack(others: u16) -> Stack<Endless> {
 
 fn drain(stack: &mut Stack<Endless>) -> u32 {
     let mut length = 0;
-    while let Some(frame) = stack.next() {
+    while let Some(frame) = stack.outgoing() {
         length += u32::try_from(frame.body.len()).unwrap_or(0);
         stack.sent(NOW);
     }

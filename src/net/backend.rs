@@ -161,18 +161,24 @@ impl Backend {
             (Reply::Connected { flow }, Some(descriptor)) => {
                 // A socket that cannot be watched would never be heard of again.
                 if self.registrar.watch(descriptor.as_raw_fd(), flow).is_err() {
-                    return self.stack.refused(flow, Cause::Busy);
+                    return self.give_back(flow);
                 }
                 drop(self.stack.connected(flow, Socket(descriptor), self.now));
             }
             // This process has no room for one more descriptor.
-            (Reply::Connected { flow }, None) => self.stack.refused(flow, Cause::Busy),
+            (Reply::Connected { flow }, None) => self.give_back(flow),
             (Reply::Refused { flow, cause }, _) => self.stack.refused(flow, cause),
             (Reply::Ask { question, protocol, destination }, _) => {
                 let asks = self.stack.asks(protocol, destination);
                 self.stack.say(Request::Says { question, asks });
             }
         }
+    }
+
+    /// The guest cannot have a flow that the broker has connected.
+    fn give_back(&mut self, flow: u32) {
+        self.stack.refused(flow, Cause::Busy);
+        self.stack.say(Request::Closed { flow });
     }
 
     /// Sees to it that the stack is looked at before long.
@@ -237,7 +243,7 @@ impl FrameBackend for Backend {
             arm(&self.pace, wait);
             return None;
         }
-        let frame = self.stack.next()?;
+        let frame = self.stack.outgoing()?;
         self.shown = frame.body.len();
         let short = |value: usize| u16::try_from(value).unwrap_or(0);
         Some(FrameForGuest {

@@ -135,8 +135,10 @@ fn a_broker_that_makes_no_sense_is_not_listened_to() {
 fn a_connection_whose_descriptor_is_missing_is_refused() {
     let mut bench = Bench::new(None);
     bench.syn(1);
+    assert!(bench.heard().is_some());
     bench.says(Reply::Connected { flow: 0 }, None);
     assert!(bench.next().is_some_and(|(_, _, reset, _)| reset));
+    assert_eq!(bench.heard(), Some(Request::Closed { flow: 0 }));
 }
 
 #[test]

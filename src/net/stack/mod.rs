@@ -5,7 +5,7 @@
 //! a program fails at once, or is dropped and counted. Everything that the guest can make grow has a limit in [`flows`], [`tcp`],
 //! [`udp`] or here.
 //!
-//! Frames for the guest are not queued: [`Stack::next`] makes the one that is due, when there is a buffer for it, from the state of
+//! Frames for the guest are not queued: [`Stack::outgoing`] makes the one that is due, when there is a buffer for it, from the state of
 //! the flow whose turn it is. What waits for the guest therefore waits in sockets of the host's.
 
 mod arp;
@@ -28,7 +28,7 @@ use crate::net::spec::NetSpec;
 use crate::net::wire::{Cause, Request};
 use flows::{Flows, Kind};
 use packet::Head;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::collections::hash_map::RandomState;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -37,6 +37,9 @@ use tcp::segment;
 
 /// Answers that wait for the guest to have a buffer for them: ARP, ICMP, resets for what is no connection.
 const ANSWERS_MAX: usize = 256;
+
+/// Messages that wait for the broker, beyond which drops are not reported.
+const REPORTS_MAX: usize = 1 << 10;
 
 /// What is due, while something is under way and else.
 const SOON: Duration = Duration::from_millis(250);
@@ -70,13 +73,13 @@ pub struct Stack<S> {
     /// For the broker, in order.
     requests: VecDeque<Request>,
     drops: Drops,
-    /// What [`Stack::next`] has chosen, until it is sent or something happens.
+    /// What [`Stack::outgoing`] has chosen, until it is sent or something happens.
     chosen: Option<Chosen>,
     head: Head,
     /// A datagram, before its length is known.
     datagram: Vec<u8>,
     /// Flows that could not read because too much is under way.
-    starved: Vec<usize>,
+    starved: BTreeSet<usize>,
     /// Makes sequence numbers that cannot be guessed (RFC 6528).
     secret: RandomState,
 }
@@ -108,7 +111,7 @@ impl<S: HostSocket> Stack<S> {
             chosen: None,
             head: Head::new(),
             datagram: vec![0; usize::from(u16::MAX)],
-            starved: Vec::new(),
+            starved: BTreeSet::new(),
             secret: RandomState::new(),
         }
     }
@@ -201,8 +204,7 @@ impl<S: HostSocket> Stack<S> {
     }
 
     /// The frame that the guest is to have next; the same until [`Self::sent`], or until something happens.
-    #[expect(clippy::should_implement_trait, reason = "what it gives is lent, which an iterator cannot do")]
-    pub fn next(&mut self) -> Option<Outgoing<'_>> {
+    pub fn outgoing(&mut self) -> Option<Outgoing<'_>> {
         if self.chosen.is_none() {
             self.chosen = self.choose();
         }
@@ -266,7 +268,7 @@ impl<S: HostSocket> Stack<S> {
         }
     }
 
-    /// The guest has what [`Self::next`] said.
+    /// The guest has what [`Self::outgoing`] said.
     pub fn sent(&mut self, now: Duration) {
         match self.chosen.take() {
             None => {}
@@ -307,7 +309,7 @@ impl<S: HostSocket> Stack<S> {
             if connection.is_over() {
                 self.end(number);
             } else if std::mem::take(&mut connection.starved) {
-                self.starved.push(number);
+                self.starved.insert(number);
             }
         }
     }
@@ -354,12 +356,15 @@ impl<S: HostSocket> Stack<S> {
             self.settle(number);
         }
         self.wake_starved();
-        self.requests.extend(self.drops.report());
+        // A broker that does not read is told later.
+        if self.requests.len() < REPORTS_MAX {
+            self.requests.extend(self.drops.report());
+        }
     }
 
     fn wake_starved(&mut self) {
         if !self.shared.pool.is_exhausted() {
-            self.starved.drain(..).for_each(|number| self.flows.queue(number));
+            std::mem::take(&mut self.starved).into_iter().for_each(|number| self.flows.queue(number));
         }
     }
 

@@ -144,7 +144,7 @@ libfuzzer_sys::fuzz_target!(|events: Vec<Event>| {
             }
             Event::Take(count) => {
                 for _ in 0..count {
-                    let Some(frame) = stack.next() else { break };
+                    let Some(frame) = stack.outgoing() else { break };
                     assert!(frame.head.len() + frame.body.len() <= 14 + 65_520);
                     if frame.head.len() >= 54 && frame.head[23] == 6 {
                         let word = |at: usize| u32::from_be_bytes(frame.head[at..at + 4].try_into().expect("four bytes"));
@@ -173,7 +173,7 @@ libfuzzer_sys::fuzz_target!(|events: Vec<Event>| {
         }
         assert!(stack.flows() <= 16 << 10);
     }
-    while stack.next().is_some() {
+    while stack.outgoing().is_some() {
         stack.sent(now);
     }
 });

@@ -269,9 +269,9 @@ impl<S: HostSocket> Connection<S> {
             self.waiting = VecDeque::new();
             self.tell_end();
         }
-        // A guest that was told of a smaller window than there is now, by half, hears of it.
+        // A guest that was told of a smaller window than there is now, by half of the largest, hears of it.
         let told = self.edge.since(self.expected).unwrap_or(0);
-        self.acknowledge |= self.window().saturating_sub(told) >= WINDOW / 2;
+        self.acknowledge |= self.window().saturating_sub(told) >= self.window_max() / 2;
     }
 
     fn tell_end(&mut self) {
@@ -283,8 +283,11 @@ impl<S: HostSocket> Connection<S> {
 
     /// Bytes that the guest may send.
     fn window(&self) -> usize {
-        let window = WINDOW.saturating_sub(self.waiting.len());
-        if self.scaled { window } else { window.min(u16::MAX.into()) }
+        WINDOW.saturating_sub(self.waiting.len()).min(self.window_max())
+    }
+
+    fn window_max(&self) -> usize {
+        if self.scaled { WINDOW } else { u16::MAX.into() }
     }
 
     /// Nothing is left to do or to tell.

@@ -117,3 +117,50 @@ fn datagrams_before_the_broker_has_answered_are_few() {
     }
     assert_eq!(guest.stack.drops().total(DropReason::Full), 998);
 }
+
+#[test]
+fn a_guest_that_takes_no_frames_leaves_nothing_behind() {
+    let mut guest = Guest::new();
+    for _ in 0..1000 {
+        guest.send(syn(1, SERVER));
+        for flow in asked(&mut guest) {
+            guest.stack.connected(flow, Socket::new().end(), guest.now);
+        }
+        let mut reset = Vec::new();
+        to(SERVER).tcp(1, SERVER.port(), 8, 0).rst().write(&mut reset, &[]).unwrap();
+        guest.send(reset);
+    }
+    assert_eq!((guest.stack.flows(), guest.stack.flows.turns()), (0, 0));
+}
+
+/// A guest without window scaling fills its small window; it is told when there is room again.
+#[test]
+fn a_small_window_opens_again() {
+    let mut guest = Guest::new();
+    guest.send(syn(PORT, SERVER));
+    let host = Socket::new();
+    host.with(|host| host.room = 0);
+    for flow in asked(&mut guest) {
+        guest.stack.connected(flow, host.end(), guest.now);
+    }
+    let greeting = guest.segments().remove(0);
+    let data = |seq: u32, bytes: &[u8]| {
+        let mut frame = Vec::new();
+        let ack = greeting.seq.wrapping_add(1);
+        to(SERVER).tcp(PORT, SERVER.port(), seq, 64_000).ack(ack).write(&mut frame, bytes).unwrap();
+        frame
+    };
+    guest.send(data(8, &[1; 40_000]));
+    guest.send(data(40_008, &[1; 40_000]));
+    let told = guest.segments().pop().unwrap();
+    let taken = told.ack.unwrap() - 8;
+    assert!((u32::from(told.window), taken) == (u32::from(u16::MAX), 80_000), "{told:?}");
+    for part in 2..60 {
+        guest.send(data(8 + part * 40_000, &[1; 40_000]));
+    }
+    let told = guest.segments().pop().unwrap();
+    assert_eq!(told.window, 0, "{told:?}");
+    host.with(|host| host.room = usize::MAX);
+    guest.stack.host_ready(0, Readiness::default());
+    assert_eq!(guest.segments().pop().unwrap().window, u16::MAX);
+}

@@ -154,7 +154,7 @@ impl Guest {
     /// Everything that there is for the guest.
     pub(super) fn frames(&mut self) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
-        while let Some(frame) = self.stack.next() {
+        while let Some(frame) = self.stack.outgoing() {
             frames.push([frame.head, frame.body].concat());
             self.stack.sent(self.now);
         }
@@ -162,7 +162,7 @@ impl Guest {
     }
 
     pub(super) fn next(&mut self) -> Option<Vec<u8>> {
-        let frame = self.stack.next().map(|frame| [frame.head, frame.body].concat())?;
+        let frame = self.stack.outgoing().map(|frame| [frame.head, frame.body].concat())?;
         self.stack.sent(self.now);
         Some(frame)
     }

@@ -127,7 +127,7 @@ fn segments_are_no_longer_than_the_guest_said_unless_it_cuts_them_itself() {
     let mut open = Open::new();
     open.guest.stack.start(Abilities { checksum: true, segmentation: true });
     open.host_says(&[7; 4000]);
-    let frame = open.guest.stack.next().unwrap();
+    let frame = open.guest.stack.outgoing().unwrap();
     assert_eq!((frame.body.len(), frame.segment, frame.checksum), (4000, Some(1460), Some((34, 16))));
 }
 
