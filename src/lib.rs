@@ -8,6 +8,7 @@ pub mod image;
 pub mod kernel;
 pub mod launch;
 pub mod monitor;
+pub mod net;
 pub mod paths;
 pub mod progress;
 pub mod scratch;

@@ -1,5 +1,6 @@
 //! The command line: what can be typed, its help, and nothing else. Man page and completions are made from it.
 
+use super::egress::BundleWord;
 use super::quantity::{Bytes, Seconds};
 use crate::monitor::sandbox::Probe;
 use clap::{Args, Parser, Subcommand};
@@ -28,6 +29,14 @@ pub enum Command {
     ///
     /// Exit code 1 if `run` cannot work.
     Doctor {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a running bottle has connected to, and what it was refused
+    Egress {
+        /// The bottle's name
+        bottle: String,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -164,6 +173,37 @@ pub struct RunArgs {
     #[arg(long, value_name = "SIZE")]
     pub disk: Option<Bytes>,
 
+    /// Let the command reach these addresses and ports, and nothing else (repeatable)
+    ///
+    /// Without ports all of them, without a protocol TCP; IPv6 in brackets: 192.0.2.10:443, 10.1.0.0/16:8000-8999, 192.0.2.53:53/udp,
+    /// [2001:db8::/32]:443. A range never means loopback, link-local, metadata, multicast or this machine itself: name such an address
+    /// alone to allow it. Without --allow and --bundle, the guest has no network at all.
+    #[arg(long, value_name = "CIDR[:PORT[-PORT]][/tcp|/udp]")]
+    pub allow: Vec<String>,
+
+    /// No network, which is the default without --allow and --bundle
+    #[arg(long, value_name = "none", conflicts_with_all = ["allow", "bundle"])]
+    pub net: Option<NetMode>,
+
+    /// Let the command reach a bundle's gateways (ports 8888, 9418, 9420, 9100): external=ADDRESS, or sockets=DIR
+    ///
+    /// external: at that address, and nothing else of that host. sockets: at the second address of the bottle's network, served by
+    /// whoever listens on DIR/PORT.sock; nobody but DIR's owner may be able to enter it.
+    #[arg(long, value_name = "KIND=WHERE")]
+    pub bundle: Option<BundleWord>,
+
+    /// Write what was connected and what was refused to a file, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub egress_log: Option<PathBuf>,
+
+    /// Most new connections a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub egress_rate: Option<u32>,
+
+    /// Most bytes a second, in each direction (e.g. 2M)
+    #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
+    pub egress_bandwidth: Option<Bytes>,
+
     /// Host name in the guest [default: the bottle's name]
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<String>,
@@ -225,6 +265,20 @@ pub enum SandboxPart {
     Network,
 }
 
+/// `--net`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum NetMode {
+    None,
+}
+
+fn some_bytes(text: &str) -> Result<Bytes, String> {
+    match text.parse::<Bytes>() {
+        Ok(Bytes(0)) => Err("nothing would ever arrive; leave `--allow` out instead".to_owned()),
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 const RUN_EXAMPLES: &str = "\
 Examples:
   bottle-vmm run -- uname -a
@@ -232,6 +286,7 @@ Examples:
   docker save debian:12 | bottle-vmm run --image - -- cat /etc/os-release
   bottle-vmm run --dockerfile agent/Dockerfile -- make test
   bottle-vmm run -it --image agent.tar --mem 4G --cpus 2 --disk 20G
+  bottle-vmm run --allow 192.0.2.10:443 --image agent.tar -- agent
   API_KEY=... bottle-vmm run -e API_KEY --image agent.tar -- agent --task 'fix the tests'";
 
 /// How progress is told, always on standard error.

@@ -5,6 +5,7 @@
 pub mod args;
 mod bench;
 mod doctor;
+mod egress;
 mod env;
 mod images;
 mod inspect;
@@ -40,6 +41,7 @@ pub fn main() -> ExitCode {
         Command::Images(args) => images::run(&args),
         Command::Kernel(args) => kernel::run(args),
         Command::Doctor { json } => doctor::run(json),
+        Command::Egress { bottle, json } => egress::run(&bottle, json),
         Command::Bench(args) => bench::run(&args),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man => manual::man(),

@@ -36,7 +36,11 @@ from_hinting!(
     crate::debian::deb::DebError,
     crate::debian::busybox::BusyboxError,
     crate::scratch::ScratchError,
-    crate::paths::NoHome
+    crate::paths::NoHome,
+    crate::net::policy::EntryError,
+    crate::net::broker::BundleError,
+    crate::net::ledger::LogError,
+    crate::net::inquiry::InquiryError
 );
 
 impl From<LaunchError> for Failure {
@@ -60,7 +64,7 @@ pub fn error(failure: &Failure) -> ExitCode {
     ExitCode::from(failure.code)
 }
 
-fn render(failure: &Failure) -> String {
+pub fn render(failure: &Failure) -> String {
     let mut text = format!("bottle-vmm: {}\n", failure.error);
     let mut shown = failure.error.to_string();
     let mut next = failure.error.source();

@@ -1,6 +1,7 @@
 //! `bottle-vmm run`: what was typed becomes a bottle with everything looked up.
 
 use super::args::RunArgs;
+use super::egress;
 use super::env::{self, Variables};
 use super::images;
 use super::progress::{self, Bar};
@@ -12,6 +13,7 @@ use crate::host::kvm;
 use crate::image::{self, Artifact, Cache, ImageConfig};
 use crate::kernel::{self, Store};
 use crate::launch::claim::Claim;
+use crate::launch::egress::Egress;
 use crate::launch::session::Outcome;
 use crate::launch::timings::{Phase, Timings};
 use crate::launch::{self, Bottle, Command, LaunchError, RootDisk};
@@ -24,6 +26,7 @@ use std::io::IsTerminal as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 const MIB: u64 = 1 << 20;
 /// Below this no kernel comes up; above, it says itself what it lacks.
@@ -79,10 +82,17 @@ pub fn run(args: &RunArgs, begin_ns: u64) -> Result<ExitCode, Failure> {
     if let Some(warning) = sandbox::warning(&sandbox::confinement(&args.no_sandbox)) {
         say(&warning);
     }
+    let egress = egress::plan(args)?;
+    let ledger = egress.as_ref().map(|egress| Arc::clone(&egress.ledger));
     timings.mark(Phase::Parsed);
-    let bottle = prepare(args)?;
+    let bottle = prepare(args, egress)?;
     timings.mark(Phase::ImageReady);
-    let outcome = launch::launch(bottle, &mut timings)?;
+    let outcome = launch::launch(bottle, &mut timings);
+    // Whatever became of the bottle: what it was refused may be why.
+    if let Some(summary) = ledger.and_then(|ledger| egress::summary(&ledger)) {
+        say(&summary);
+    }
+    let outcome = outcome?;
     if let Outcome::TimedOut(limit) = outcome {
         say(&format!("the command was ended after {} s (--timeout)", limit.as_secs_f64()));
     }
@@ -110,7 +120,7 @@ fn check(args: &RunArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn prepare(args: &RunArgs) -> Result<Bottle, Failure> {
+fn prepare(args: &RunArgs, egress: Option<Egress>) -> Result<Bottle, Failure> {
     // What costs nothing to find out comes first: an image may take its time.
     let name = args.name.clone().unwrap_or_else(made_up_name);
     let claim = Claim::new(&name).map_err(LaunchError::from)?;
@@ -154,6 +164,7 @@ fn prepare(args: &RunArgs) -> Result<Bottle, Failure> {
         measure: args.timings.is_some(),
         confinement: sandbox::confinement(&args.no_sandbox),
         probe: args.sandbox_probe,
+        egress,
     })
 }
 

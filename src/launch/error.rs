@@ -2,6 +2,7 @@
 
 use super::boot::harmless;
 use super::claim::ClaimError;
+use super::egress::EgressError;
 use crate::control::ControlError;
 use crate::host::kvm::KvmUnusable;
 use crate::monitor::SpawnError;
@@ -22,6 +23,8 @@ pub enum LaunchError {
     Kvm(#[from] KvmUnusable),
     #[error(transparent)]
     Claim(#[from] ClaimError),
+    #[error(transparent)]
+    Egress(#[from] EgressError),
     #[error(transparent)]
     Spawn(#[from] SpawnError),
     #[error("cannot {what}")]
@@ -77,6 +80,7 @@ impl LaunchError {
         match self {
             Self::Kvm(error) => Some(error.hint()),
             Self::Claim(error) => error.hint(),
+            Self::Egress(error) => error.hint(),
             Self::TooLong(error) => error.hint(),
             Self::Silent { .. } | Self::GuestEnded { .. } | Self::AgentGone { .. } | Self::MonitorGone { .. } => {
                 Some(look.to_owned())

@@ -1,6 +1,7 @@
 //! From a resolved bottle to its command's exit code: the only place that sees both bottles and machines.
 
 pub mod claim;
+pub mod egress;
 pub mod error;
 pub mod session;
 pub mod signals;
@@ -16,6 +17,7 @@ use crate::host;
 use crate::monitor::process::cpu_us;
 use crate::monitor::sandbox::{Confinement, Probe};
 use crate::monitor::{MonitorProcess, MonitorSpec};
+use crate::net::spec::NetSpec;
 use crate::verity::HashTree;
 use crate::vmm::DiskAccess;
 use boot::Guest;
@@ -23,11 +25,12 @@ use bottle_protocol::{
     ArgumentLimits, CONTROL_PORT, DeviceName, Hostname, ProcessId, SecretEnv, Setup, Start, ToAgent,
 };
 use claim::Claim;
+use egress::{Egress, Network};
 use nix::sys::resource::UsageWho;
 use session::{Outcome, Session};
 use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 use timings::{Phase, Timings};
@@ -60,6 +63,8 @@ pub struct Bottle {
     pub confinement: Confinement,
     /// An escape attempt that the monitor is to make, for tests.
     pub probe: Option<Probe>,
+    /// What it may reach; without it there is no network.
+    pub egress: Option<Egress>,
 }
 
 /// EROFS, read-only, shared with any number of other bottles, and checked as it is read.
@@ -85,18 +90,23 @@ pub struct Command {
 ///
 /// # Errors
 /// [`LaunchError`]; the command's own failure is no error but an [`Outcome`].
-pub fn launch(bottle: Bottle, timings: &mut Timings) -> Result<Outcome, LaunchError> {
+pub fn launch(mut bottle: Bottle, timings: &mut Timings) -> Result<Outcome, LaunchError> {
     ArgumentLimits::GUEST.check(&bottle.command.argv, &bottle.command.env)?;
     let (control, guest_end) =
         UnixStream::pair().map_err(|source| LaunchError::Host { what: "make a socket pair", source })?;
+    let network = bottle.egress.take().map(|egress| Network::plan(egress, bottle.claim.name())).transpose()?;
     let mut monitor = MonitorProcess::start(&bottle.confinement)?;
-    build_machine(&monitor, &bottle, &guest_end)?;
-    drop(guest_end);
+    let (network, net, broker_end) = match network {
+        Some((network, net, broker_end)) => (Some(network), Some(net), Some(broker_end)),
+        None => (None, None, None),
+    };
+    build_machine(&monitor, &bottle, &guest_end, net.as_ref().zip(broker_end.as_ref()))?;
+    drop((guest_end, broker_end));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| LaunchError::Host { what: "start the event loop", source })?;
-    let outcome = runtime.block_on(run(&monitor, bottle, control, timings));
+    let outcome = runtime.block_on(run(&monitor, bottle, control, network.zip(net), timings));
     // A report that was lost on the way leaves the exit code.
     let outcome = match outcome {
         Err(LaunchError::MonitorGone { console }) if monitor.ended_by_sandbox() => {
@@ -110,7 +120,12 @@ pub fn launch(bottle: Bottle, timings: &mut Timings) -> Result<Outcome, LaunchEr
     outcome
 }
 
-fn build_machine(monitor: &MonitorProcess, bottle: &Bottle, guest_end: &UnixStream) -> Result<(), LaunchError> {
+fn build_machine(
+    monitor: &MonitorProcess,
+    bottle: &Bottle,
+    guest_end: &UnixStream,
+    net: Option<(&NetSpec, &OwnedFd)>,
+) -> Result<(), LaunchError> {
     let entropy =
         File::open("/dev/urandom").map_err(|source| LaunchError::Host { what: "open /dev/urandom", source })?;
     let mut descriptors: Vec<RawFd> = vec![bottle.kvm.as_raw_fd(), entropy.as_raw_fd(), bottle.kernel.as_raw_fd()];
@@ -118,6 +133,7 @@ fn build_machine(monitor: &MonitorProcess, bottle: &Bottle, guest_end: &UnixStre
     descriptors.push(bottle.root.file.as_raw_fd());
     descriptors.extend(bottle.scratch.as_ref().map(AsRawFd::as_raw_fd));
     descriptors.push(guest_end.as_raw_fd());
+    descriptors.extend(net.map(|(_, broker_end)| broker_end.as_raw_fd()));
     let mut disks = vec![DiskAccess::Verified(bottle.root.tree.clone())];
     disks.extend(bottle.scratch.as_ref().map(|_| DiskAccess::Writable));
     let spec = MonitorSpec {
@@ -130,6 +146,7 @@ fn build_machine(monitor: &MonitorProcess, bottle: &Bottle, guest_end: &UnixStre
         disks,
         vsock_ports: vec![CONTROL_PORT],
         probe: bottle.probe,
+        net: net.map(|(spec, _)| spec.clone()),
     };
     Ok(monitor.build(&spec, &descriptors)?)
 }
@@ -139,18 +156,25 @@ async fn run(
     monitor: &MonitorProcess,
     bottle: Bottle,
     control: UnixStream,
+    network: Option<(Network, NetSpec)>,
     timings: &mut Timings,
 ) -> Result<Outcome, LaunchError> {
     let mut signals =
         signals::Signals::watch().map_err(|source| LaunchError::Host { what: "watch for signals", source })?;
     let mut guest = Guest::new(monitor, control, bottle.console, bottle.root.name)?;
+    let for_guest = network.as_ref().map(|(_, net)| net.for_guest());
+    let mut serving = network.map(|(network, _)| network.serve()).transpose()?;
     let hello = tokio::select! {
         hello = guest.hello(bottle.boot_limit, timings) => hello?,
         signal = signals.termination() => return Ok(Outcome::Interrupted(signal)),
     };
     hello.limits.check(&bottle.command.argv, &bottle.command.env)?;
     let scratch = bottle.scratch.is_some().then(|| device("vdb")).transpose()?;
-    guest.sender.send(&ToAgent::Setup(Setup { hostname: bottle.hostname, root: device("vda")?, scratch }))?;
+    if let Some(serving) = &mut serving {
+        serving.verified().await?;
+    }
+    let setup = Setup { hostname: bottle.hostname, root: device("vda")?, scratch, network: for_guest };
+    guest.sender.send(&ToAgent::Setup(setup))?;
     let Command { argv, env, cwd, user, tty, stdin } = bottle.command;
     let name = argv.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
     let sent = env.len();
@@ -159,11 +183,15 @@ async fn run(
     guest.sender.send(&ToAgent::Start(start))?;
     let started = tokio::select! {
         started = guest.started(&name, sent, bottle.boot_limit, timings) => started,
+        error = egress::failed(&mut serving) => return Err(error.into()),
         signal = signals.termination() => return Ok(Outcome::Interrupted(signal)),
     };
     started?;
     let mut session = Session::begin(guest, signals, tty, stdin)?;
-    session.run(bottle.time_limit, bottle.measure.then_some(monitor), timings).await
+    tokio::select! {
+        outcome = session.run(bottle.time_limit, bottle.measure.then_some(monitor), timings) => outcome,
+        error = egress::failed(&mut serving) => Err(error.into()),
+    }
 }
 
 /// The one command of a bottle.

@@ -2,9 +2,13 @@
 
 use super::sandbox::{self, Confinement, SandboxError, Threads};
 use super::wire::{self, LauncherRequest, MonitorEvent, MonitorPhase, MonitorSpec, WireError};
+use crate::net::backend::Backend;
+use crate::net::spec::NetSpec;
+use crate::net::stack;
 use crate::sys::descriptors;
+use crate::vmm::devices::virtio::net::{FrameBackend, NetConfig};
 use crate::vmm::machine::{Guards, Observer};
-use crate::vmm::{DiskAccess, DiskSpec, Machine, MachineError, MachineSpec};
+use crate::vmm::{DiskAccess, DiskSpec, Machine, MachineError, MachineSpec, NetworkSpec};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 use nix::sys::signal::Signal;
@@ -186,7 +190,8 @@ fn machine_spec(spec: MonitorSpec, descriptors: Vec<OwnedFd>, agent: &'static [u
     let modules = if spec.modules { next().map(File::from) } else { None };
     let disks = spec.disks.into_iter().zip(descriptors.by_ref());
     let disks = disks.map(|(access, fd)| DiskSpec { file: fd.into(), access }).collect();
-    let vsock_ports = spec.vsock_ports.into_iter().zip(descriptors.map(UnixStream::from)).collect();
+    let vsock_ports = spec.vsock_ports.into_iter().zip(descriptors.by_ref().map(UnixStream::from)).collect();
+    let net = spec.net.zip(descriptors.next()).map(|(spec, broker)| network(spec, broker));
     Ok(MachineSpec {
         kvm: kvm.into(),
         entropy: entropy.into(),
@@ -200,7 +205,17 @@ fn machine_spec(spec: MonitorSpec, descriptors: Vec<OwnedFd>, agent: &'static [u
         verbose_console: spec.verbose_console,
         disks,
         vsock_ports,
+        net,
     })
+}
+
+fn network(spec: NetSpec, broker: OwnedFd) -> NetworkSpec {
+    let config = NetConfig { mac: stack::GUEST_MAC, mtu: stack::MTU };
+    let backend = |registrar| {
+        let backend: Box<dyn FrameBackend> = Box::new(Backend::new(spec, broker, registrar)?);
+        Ok(backend)
+    };
+    NetworkSpec { config, backend: Box::new(backend) }
 }
 
 fn causes(error: &dyn Error) -> Vec<String> {

@@ -4,6 +4,7 @@
 //! The monitor is the less trusted side: the launcher bounds every packet and treats what is in it as a report, never as a request.
 
 use super::sandbox::{LayerReport, Probe};
+use crate::net::spec::NetSpec;
 use crate::vmm::DiskAccess;
 use crate::vmm::stop::StopReason;
 use nix::sys::socket::{
@@ -51,13 +52,16 @@ pub struct MonitorSpec {
     pub vsock_ports: Vec<u32>,
     /// An escape attempt to make, for tests of the sandbox.
     pub probe: Option<Probe>,
+    /// The bottle's network; without it there is no network device.
+    pub net: Option<NetSpec>,
 }
 
 impl MonitorSpec {
-    /// KVM, entropy, kernel, then modules if any, disks, vsock ports.
+    /// KVM, entropy, kernel, then modules if any, disks, vsock ports, and the broker's socket if there is a network.
     #[must_use]
     pub fn descriptors(&self) -> usize {
-        3 + usize::from(self.modules) + self.disks.len() + self.vsock_ports.len()
+        let net = usize::from(self.net.is_some());
+        3 + usize::from(self.modules) + self.disks.len() + self.vsock_ports.len() + net
     }
 }
 

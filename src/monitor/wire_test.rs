@@ -17,6 +17,7 @@ fn spec() -> MonitorSpec {
         ],
         vsock_ports: vec![1024],
         probe: None,
+        net: None,
     }
 }
 

@@ -3,4 +3,6 @@
 pub mod descriptors;
 pub mod environ;
 pub mod mapped;
+pub mod passing;
 pub mod positioned;
+pub mod vectored;

@@ -6,6 +6,7 @@ use super::devices::reset::{AcpiRegisters, KeyboardController};
 use super::devices::serial::{LineSink, SerialPort};
 use super::devices::virtio::blk::Block;
 use super::devices::virtio::mmio::{MmioTransport, MmioWindow, QUEUE_NOTIFY};
+use super::devices::virtio::net::Net;
 use super::devices::virtio::rng::Entropy;
 use super::devices::virtio::vsock::{GuestCid, Vsock};
 use super::devices::virtio::{Notification, VirtioDevice};
@@ -23,6 +24,7 @@ use kvm_bindings::{KVM_CAP_PMU_CAPABILITY, KVM_PIT_SPEAKER_DUMMY, KVM_PMU_CAP_DI
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, VcpuFd, VmFd};
 use std::error::Error;
 use std::fs::File;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Barrier, Mutex, mpsc};
@@ -122,6 +124,12 @@ impl Machine {
         let (entropy, ports) = (spec.entropy, spec.vsock_ports);
         wiring.add(|registrar| Vsock::new(GuestCid::ONLY, ports, registrar))?;
         wiring.add(|_| Entropy::new(entropy))?;
+        if let Some(net) = spec.net {
+            wiring.add_fallible(|registrar| {
+                let backend = (net.backend)(registrar)?;
+                Ok(Net::new(net.config, backend))
+            })?;
+        }
         let Wiring { windows, mmio, event_loop, .. } = wiring;
 
         let entry = boot::load(
@@ -161,13 +169,17 @@ impl Machine {
         guards: Guards,
         mut heard: impl FnMut(Option<u64>),
     ) -> Result<StopReason, MachineError> {
-        let entry = start_vcpus(self.vcpus, &self.context, guards.vcpu)?;
+        let Self { vcpus, exits, context, event_loop, entering, _vm } = self;
+        let entry = start_vcpus(vcpus, &context, guards.vcpu)?;
         (guards.devices)().map_err(MachineError::Guard)?;
-        (self.entering)();
+        entering();
         entry.wait();
-        let exits = self.exits;
+        // The end of the process tears them down. Were it done here, in a debug build the standard library would look at each
+        // descriptor with fcntl(2) before it closes it, which the sandbox has no reason to allow.
+        let kept = ManuallyDrop::new((exits, context, event_loop, _vm));
+        let (exits, context, event_loop, _) = &*kept;
         let total = || exits.as_ref()?.iter().map(ExitCounter::read).sum();
-        Ok(self.event_loop.run(&self.context.stop, launcher, || heard(total()))?)
+        Ok(event_loop.run(&context.stop, launcher, || heard(total()))?)
     }
 }
 
@@ -291,9 +303,17 @@ impl<'a> Wiring<'a> {
     }
 
     fn add<D: VirtioDevice + 'static>(&mut self, make: impl FnOnce(Registrar) -> D) -> Result<(), MachineError> {
+        self.add_fallible(|registrar| Ok(make(registrar)))
+    }
+
+    fn add_fallible<D, M>(&mut self, make: M) -> Result<(), MachineError>
+    where
+        D: VirtioDevice + 'static,
+        M: FnOnce(Registrar) -> Result<D, MachineError>,
+    {
         let window = self.next_window()?;
         let registrar = self.event_loop.next_registrar();
-        let device = make(registrar.clone());
+        let device = make(registrar.clone())?;
         let irq = Irq::new().map_err(host_error("make an eventfd"))?;
         self.vm.register_irqfd(irq.line(), window.gsi).map_err(kvm_error("wire an interrupt"))?;
         let queues = 0..u16::try_from(device.queue_sizes().len()).unwrap_or(0);

@@ -16,4 +16,4 @@ pub mod vcpu;
 pub mod x86_64;
 
 pub use machine::{Machine, MachineError};
-pub use spec::{DiskAccess, DiskSpec, MachineSpec};
+pub use spec::{DiskAccess, DiskSpec, MachineSpec, NetworkSpec};

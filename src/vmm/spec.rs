@@ -1,6 +1,9 @@
 //! What a machine is made of: plain data and open descriptors, nothing to look up.
 
+use super::devices::virtio::net::{FrameBackend, NetConfig};
+use super::event_loop::{EventLoopError, Registrar};
 use crate::verity::HashTree;
+use std::fmt;
 use std::fs::File;
 use std::os::unix::net::UnixStream;
 
@@ -29,6 +32,23 @@ pub struct MachineSpec {
     pub disks: Vec<DiskSpec>,
     /// Host ends of the vsock ports that the guest may connect to, each once.
     pub vsock_ports: Vec<(u32, UnixStream)>,
+    /// A virtio-net device, if there is to be one.
+    pub net: Option<NetworkSpec>,
+}
+
+pub struct NetworkSpec {
+    pub config: NetConfig,
+    /// Makes the other end of the wire, which may watch descriptors through the registrar that it is given.
+    pub backend: MakeBackend,
+}
+
+/// See [`NetworkSpec::backend`].
+pub type MakeBackend = Box<dyn FnOnce(Registrar) -> Result<Box<dyn FrameBackend>, EventLoopError>>;
+
+impl fmt::Debug for NetworkSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NetworkSpec").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]

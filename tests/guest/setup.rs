@@ -2,6 +2,7 @@
 //! no network), and an image that a real builder made of a real Dockerfile.
 
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -117,4 +118,29 @@ pub fn install(package: &str) {
 /// Enough to tell recipes apart.
 pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// A root directory with busybox and `tput`, the program that measures and compares what flows. The compiler is called by hand: cargo
+/// builds no examples for a test.
+pub fn traffic_root() -> PathBuf {
+    let _turn = lock("traffic");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/programs/tput.rs");
+    let root = cache().join(format!("traffic-{:016x}", fnv1a(&fs::read(&source).unwrap())));
+    if !root.exists() {
+        let new = root.with_extension("new");
+        let _ = fs::remove_dir_all(&new);
+        for directory in ["bin", "dev", "etc", "proc", "sys", "tmp"] {
+            fs::create_dir_all(new.join(directory)).unwrap();
+        }
+        fs::copy(busybox::find(&paths::cache().unwrap(), &Silent).unwrap(), new.join("bin/busybox")).unwrap();
+        for applet in ["cat", "grep", "nc", "ping", "sh", "timeout"] {
+            symlink("busybox", new.join("bin").join(applet)).unwrap();
+        }
+        let mut compiler = Command::new("rustc");
+        compiler.args(["--edition=2024", "-O", "-C", "target-feature=+crt-static", "-o"]);
+        let status = compiler.arg(new.join("bin/tput")).arg(&source).status().unwrap();
+        assert!(status.success(), "rustc {}", source.display());
+        fs::rename(new, &root).unwrap();
+    }
+    root
 }

@@ -44,5 +44,5 @@ fn set_up(setup: &Setup) -> Result<(), mount::SetupError> {
     mount::root(setup)?;
     network::name_host(&setup.hostname);
     network::loopback_up();
-    Ok(())
+    Ok(setup.network.as_ref().map_or(Ok(()), network::join)?)
 }

@@ -22,6 +22,7 @@ mod connect;
 mod link;
 mod modules;
 mod mount;
+mod netlink;
 mod network;
 mod power;
 mod process;

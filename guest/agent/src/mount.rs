@@ -15,9 +15,10 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::unistd::{chdir, chroot};
 
+use crate::network::NetworkError;
 use crate::report;
 
-/// Why the root could not be made.
+/// Why the machine could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SetupError {
     #[error("cannot mount {what} on {target}")]
@@ -26,6 +27,8 @@ pub(crate) enum SetupError {
     Directory { path: &'static str, source: io::Error },
     #[error("cannot make {path} the root")]
     Root { path: &'static str, source: Errno },
+    #[error(transparent)]
+    Network(#[from] NetworkError),
 }
 
 impl SetupError {
@@ -34,6 +37,7 @@ impl SetupError {
         match self {
             Self::Mount { source, .. } | Self::Root { source, .. } => *source as i32,
             Self::Directory { source, .. } => source.raw_os_error().unwrap_or(0),
+            Self::Network(error) => error.errno(),
         }
     }
 }

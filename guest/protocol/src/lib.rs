@@ -37,6 +37,7 @@ pub mod limits;
 pub mod message_to_agent;
 pub mod message_to_host;
 pub mod names;
+pub mod network;
 pub mod secret;
 pub mod window;
 mod wire;
@@ -49,5 +50,6 @@ pub use limits::{CONTROL_PORT, INITIAL_WINDOW, MAX_DATA, MAX_PROCESSES, VERSION}
 pub use message_to_agent::{Setup, Start, ToAgent, WindowSize};
 pub use message_to_host::{ExitStatus, Hello, OutputStream, StartStage, ToHost};
 pub use names::{DeviceName, Hostname, InvalidName, SignalNumber};
+pub use network::Network;
 pub use secret::{InvalidVariable, SecretBytes, SecretEnv};
 pub use window::{ReceiveWindow, Window};

@@ -5,7 +5,7 @@ pub const CONTROL_PORT: u32 = 1024;
 
 /// The version of everything in this crate. The agent travels inside bottle-vmm, so the two differ only when a
 /// foreign agent is booted; then `Hello` says so at once.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// The first bytes of `Hello`: what connects and is not our agent is told apart before anything else is read.
 pub const MAGIC: [u8; 4] = *b"BTLA";

@@ -7,6 +7,7 @@ use crate::error::ProtocolError;
 use crate::header::{Data, Header, Kind, ProcessId};
 use crate::message_to_host::OutputStream;
 use crate::names::{DeviceName, Hostname, SignalNumber};
+use crate::network::Network;
 use crate::secret::{SecretBytes, SecretEnv};
 use crate::wire::{Reader, Sink, frame};
 
@@ -40,6 +41,8 @@ pub struct Setup {
     pub root: DeviceName,
     /// An ext4 disk for what is written; without one it stays in memory.
     pub scratch: Option<DeviceName>,
+    /// Without one, no interface but the loopback is touched.
+    pub network: Option<Network>,
 }
 
 /// A command to start.
@@ -138,6 +141,7 @@ impl Setup {
         out.put_counted(self.hostname.as_str().as_bytes());
         out.put_counted(self.root.as_str().as_bytes());
         out.put_counted(self.scratch.as_ref().map_or("", DeviceName::as_str).as_bytes());
+        Network::put(self.network.as_ref(), out);
     }
 
     fn take(fields: &mut Reader<'_>) -> Result<Self, ProtocolError> {
@@ -148,6 +152,7 @@ impl Setup {
                 "" => None,
                 name => Some(DeviceName::new(name)?),
             },
+            network: Network::take(fields)?,
         })
     }
 }

@@ -2,6 +2,7 @@ use super::*;
 use crate::decoder::Decoder;
 use crate::names::InvalidName;
 use proptest::prelude::*;
+use std::net::Ipv4Addr;
 
 const ONE: ProcessId = ProcessId::FIRST;
 
@@ -45,12 +46,30 @@ fn golden() {
         hostname: Hostname::new("h").unwrap(),
         root: DeviceName::new("vda").unwrap(),
         scratch: scratch.map(|name| DeviceName::new(name).unwrap()),
+        network: None,
     };
+    let network = |bundle, beyond| {
+        let [address, gateway] = [3, 1].map(|host| Ipv4Addr::new(192, 168, 7, host));
+        Some(Network { address, gateway, bundle, beyond, mtu: 65_520 })
+    };
+    let on = |network| ToAgent::Setup(Setup { network, ..setup(None) });
     let signal = SignalNumber::new(15).unwrap();
     let size = WindowSize { rows: 1, cols: 0x0203 };
     let cases = [
-        (ToAgent::Setup(setup(None)), frame(1, 0, b"\x01\0\0\0h\x03\0\0\0vda\0\0\0\0")),
-        (ToAgent::Setup(setup(Some("vdb"))), frame(1, 0, b"\x01\0\0\0h\x03\0\0\0vda\x03\0\0\0vdb")),
+        (ToAgent::Setup(setup(None)), frame(1, 0, b"\x01\0\0\0h\x03\0\0\0vda\0\0\0\0\0")),
+        (ToAgent::Setup(setup(Some("vdb"))), frame(1, 0, b"\x01\0\0\0h\x03\0\0\0vda\x03\0\0\0vdb\0")),
+        (
+            on(network(Some(Ipv4Addr::new(192, 168, 7, 2)), false)),
+            frame(
+                1,
+                0,
+                b"\x01\0\0\0h\x03\0\0\0vda\0\0\0\0\x01\xc0\xa8\x07\x03\xc0\xa8\x07\x01\xc0\xa8\x07\x02\0\xf0\xff",
+            ),
+        ),
+        (
+            on(network(None, true)),
+            frame(1, 0, b"\x01\0\0\0h\x03\0\0\0vda\0\0\0\0\x01\xc0\xa8\x07\x03\xc0\xa8\x07\x01\0\0\0\0\x01\xf0\xff"),
+        ),
         (ToAgent::Start(start()), frame(2, 1, START)),
         (ToAgent::Stdin { process: ONE, bytes: b"in".to_vec().into() }, frame(3, 1, b"in")),
         (ToAgent::StdinEof { process: ONE }, frame(4, 1, b"")),

@@ -27,7 +27,7 @@ fn golden() {
     let cases = [
         (
             ToHost::Hello(hello()),
-            frame(128, 0, b"BTLA\x01\0\0\0\x20\0\0\0\0\0\0\0\x02\0\0\0\0\0\x05\0\0\x000.1.0\x03\0\0\x006.1"),
+            frame(128, 0, b"BTLA\x03\0\0\0\x20\0\0\0\0\0\0\0\x02\0\0\0\0\0\x05\0\0\x000.1.0\x03\0\0\x006.1"),
         ),
         (ToHost::Ready, frame(129, 0, b"")),
         (ToHost::SetupFailed { what: "no".to_owned(), errno: 2 }, frame(130, 0, b"\x02\0\0\0\x02\0\0\0no")),
@@ -57,8 +57,8 @@ fn a_stranger_and_another_version_are_told_apart() {
     stranger[12..16].copy_from_slice(b"SSH-");
     assert_eq!(decoded(&stranger), Err(ProtocolError::Magic { found: *b"SSH-" }));
     // A later version may have anything behind its number, even nothing.
-    let later = [128, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, b'B', b'T', b'L', b'A', 3, 0];
-    assert_eq!(decoded(&later), Err(ProtocolError::Version { found: 3, ours: VERSION }));
+    let later = [128, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, b'B', b'T', b'L', b'A', 4, 0];
+    assert_eq!(decoded(&later), Err(ProtocolError::Version { found: 4, ours: VERSION }));
 }
 
 #[test]

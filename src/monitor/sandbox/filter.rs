@@ -145,10 +145,13 @@ const DEVICES: &[Allowed] = &[
     always(libc::SYS_pwrite64),
     // Requests of the launcher, and the descriptors of connections that it made.
     always(libc::SYS_recvmsg),
-    // A connection that begins: never waits, is watched, and has succeeded or not.
+    // A connection that begins never waits, and is watched.
     only(libc::SYS_ioctl, &[&[is(1, FIONBIO)]]),
     always(libc::SYS_epoll_ctl),
-    only(libc::SYS_getsockopt, &[&[is(1, libc::SOL_SOCKET.cast_unsigned()), is(2, libc::SO_ERROR.cast_unsigned())]]),
+    // A connection that the guest resets is reset, not finished.
+    only(libc::SYS_setsockopt, &[&[is(1, libc::SOL_SOCKET.cast_unsigned()), is(2, libc::SO_LINGER.cast_unsigned())]]),
+    // Retransmission, idle connections and bandwidth: when the stack is to be looked at again.
+    always(libc::SYS_timerfd_settime),
 ];
 
 /// The filter of one kind of thread.

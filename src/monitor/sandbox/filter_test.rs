@@ -60,7 +60,6 @@ fn what_escapes_begin_with_is_in_no_filter() {
         libc::SYS_accept4,
         libc::SYS_sendmsg,
         libc::SYS_sendmmsg,
-        libc::SYS_setsockopt,
         libc::SYS_open,
         libc::SYS_openat,
         libc::SYS_openat2,
@@ -118,6 +117,20 @@ fn nothing_is_sent_to_an_address_and_no_connection_is_made_by_sending() {
     assert!(send(0, 0, 0) && send(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT, 0, 0));
     assert!(!send(0, 1, 0) && !send(0, 1 << 32, 0) && !send(0, 0, 16));
     assert!(!send(libc::MSG_FASTOPEN, 0, 0) && !send(libc::MSG_OOB, 0, 0));
+}
+
+#[test]
+fn of_a_sockets_options_only_how_it_closes() {
+    let option = |level: i32, name: i32| {
+        allows(
+            Kind::Devices,
+            libc::SYS_setsockopt,
+            [0, level.cast_unsigned().into(), name.cast_unsigned().into(), 0, 0, 0],
+        )
+    };
+    assert!(option(libc::SOL_SOCKET, libc::SO_LINGER));
+    assert!(!option(libc::SOL_SOCKET, libc::SO_BINDTODEVICE) && !option(libc::SOL_SOCKET, libc::SO_MARK));
+    assert!(!option(libc::IPPROTO_TCP, libc::TCP_REPAIR) && !option(libc::IPPROTO_IP, libc::SO_LINGER));
 }
 
 #[test]

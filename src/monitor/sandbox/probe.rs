@@ -8,7 +8,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::str::FromStr;
 
 /// What is tried, and where.
@@ -99,6 +99,7 @@ pub(super) struct Prepared {
     probe: Probe,
     /// A datagram socket, as a connection of the guest's would be.
     socket: OwnedFd,
+    parent: usize,
 }
 
 impl Prepared {
@@ -108,7 +109,8 @@ impl Prepared {
             // So that the one without a sandbox mounts nothing where others see it. With one, the right to do so is gone already.
             let _ = unshare(CloneFlags::CLONE_NEWNS);
         }
-        Ok(Self { probe, socket })
+        let parent = usize::try_from(std::os::unix::process::parent_id()).unwrap_or(0);
+        Ok(Self { probe, socket, parent })
     }
 
     /// Makes the call if it is this thread's, and says what came of it.
@@ -118,64 +120,65 @@ impl Prepared {
         }
         let call = self.probe.call;
         assert!(call != Call::Panic, "a probe of the sandbox panics");
-        Some(match call.make(self.socket.as_raw_fd()) {
+        Some(match self.make() {
             Ok(()) => format!("the probe of the sandbox succeeded: {call:?}"),
             Err(error) => format!("the probe of the sandbox failed: {call:?}: {error}"),
         })
     }
 }
 
-impl Call {
-    fn make(self, socket: RawFd) -> io::Result<()> {
-        let socket = usize::try_from(socket).unwrap_or(usize::MAX);
+impl Prepared {
+    fn make(&self) -> io::Result<()> {
+        let socket = usize::try_from(self.socket.as_raw_fd()).unwrap_or(usize::MAX);
         let (to, to_length) = (address(&DISCARD), DISCARD.len());
-        match self {
-            Self::Socket => raw(libc::SYS_socket, [2, 2, 0, 0, 0, 0]),
-            Self::Connect => raw(libc::SYS_connect, [socket, to, to_length, 0, 0, 0]),
-            Self::SendtoAddress => raw(libc::SYS_sendto, [socket, to, 1, 0, to, to_length]),
-            Self::SendmsgAddress => {
+        match self.probe.call {
+            Call::Socket => raw(libc::SYS_socket, [2, 2, 0, 0, 0, 0]),
+            Call::Connect => raw(libc::SYS_connect, [socket, to, to_length, 0, 0, 0]),
+            Call::SendtoAddress => raw(libc::SYS_sendto, [socket, to, 1, 0, to, to_length]),
+            Call::SendmsgAddress => {
                 // A msghdr: name, its length, and nothing more.
                 let message = [to, to_length, 0, 0, 0, 0, 0];
                 raw(libc::SYS_sendmsg, [socket, address(&message), 0, 0, 0, 0])
             }
-            Self::Open => raw(libc::SYS_openat, [0, c"/etc/passwd".as_ptr().expose_provenance(), 0, 0, 0, 0]),
-            Self::Execve => raw(libc::SYS_execve, [c"/bin/true".as_ptr().expose_provenance(), 0, 0, 0, 0, 0]),
-            Self::Fork => fork(),
-            Self::Ptrace => raw(libc::SYS_ptrace, [0; 6]),
-            Self::ProcessVmReadv => {
-                let buffer = [0u8; 8];
-                let (from, into) = ([to, buffer.len()], [address(&buffer), buffer.len()]);
+            Call::Open => raw(libc::SYS_openat, [0, c"/etc/passwd".as_ptr().expose_provenance(), 0, 0, 0, 0]),
+            Call::Execve => raw(libc::SYS_execve, [c"/bin/true".as_ptr().expose_provenance(), 0, 0, 0, 0, 0]),
+            Call::Fork => fork(),
+            Call::Ptrace => raw(libc::SYS_ptrace, [0; 6]),
+            Call::ProcessVmReadv => {
+                let mut buffer = [0u8; 8];
+                let (from, into) = ([to, buffer.len()], [writable(&mut buffer), buffer.len()]);
                 let process = usize::try_from(std::process::id()).unwrap_or(0);
                 raw(libc::SYS_process_vm_readv, [process, address(&into), 1, address(&from), 1, 0])
             }
-            Self::Kill => {
-                let parent = usize::try_from(std::os::unix::process::parent_id()).unwrap_or(0);
-                raw(libc::SYS_kill, [parent, 0, 0, 0, 0, 0])
-            }
+            Call::Kill => raw(libc::SYS_kill, [self.parent, 0, 0, 0, 0, 0]),
             // 120 bytes of parameters, which the kernel fills in.
-            Self::IoUring => raw(libc::SYS_io_uring_setup, [1, address(&[0u64; 15]), 0, 0, 0, 0]),
-            Self::Bpf => {
+            Call::IoUring => raw(libc::SYS_io_uring_setup, [1, writable(&mut [0u64; 15]), 0, 0, 0, 0]),
+            Call::Bpf => {
                 // BPF_MAP_CREATE: an array (2) of one element, with keys and values of four bytes.
                 let map = [2u32, 4, 4, 1];
                 raw(libc::SYS_bpf, [0, address(&map), size_of_val(&map), 0, 0, 0])
             }
-            Self::Mount => {
+            Call::Mount => {
                 let (kind, at) = (c"tmpfs".as_ptr().expose_provenance(), c"/mnt".as_ptr().expose_provenance());
                 raw(libc::SYS_mount, [kind, at, kind, 0, 0, 0])
             }
             // CLONE_NEWUTS.
-            Self::Unshare => raw(libc::SYS_unshare, [0x0400_0000, 0, 0, 0, 0, 0]),
+            Call::Unshare => raw(libc::SYS_unshare, [0x0400_0000, 0, 0, 0, 0, 0]),
             // Readable, writable and executable; private and anonymous.
-            Self::MmapExecutable => raw(libc::SYS_mmap, [0, 4096, 7, 0x22, usize::MAX, 0]),
+            Call::MmapExecutable => raw(libc::SYS_mmap, [0, 4096, 7, 0x22, usize::MAX, 0]),
             // FIONREAD on the control socket.
-            Self::Ioctl => raw(libc::SYS_ioctl, [0, 0x541b, address(&[0u32]), 0, 0, 0]),
-            Self::Panic => Ok(()),
+            Call::Ioctl => raw(libc::SYS_ioctl, [0, 0x541b, writable(&mut 0u32), 0, 0, 0]),
+            Call::Panic => Ok(()),
         }
     }
 }
 
 fn address<T: ?Sized>(value: &T) -> usize {
     std::ptr::from_ref(value).expose_provenance()
+}
+
+fn writable<T>(value: &mut T) -> usize {
+    std::ptr::from_mut(value).expose_provenance()
 }
 
 fn raw(number: libc::c_long, arguments: [usize; 6]) -> io::Result<()> {

@@ -5,6 +5,7 @@ pub mod stats;
 use super::bus::{Bus, Effect};
 use super::stop::{Stop, StopReason};
 use kvm_ioctls::{VcpuExit, VcpuFd};
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -39,7 +40,9 @@ impl VcpuContext {
 }
 
 /// Runs the vCPU until the machine stops.
-pub fn run(mut vcpu: VcpuFd, index: u8, context: &Arc<VcpuContext>) {
+pub fn run(vcpu: VcpuFd, index: u8, context: &Arc<VcpuContext>) {
+    // The end of the process closes it (see `Machine::run`).
+    let mut vcpu = ManuallyDrop::new(vcpu);
     while step(&mut vcpu, index, context) {}
 }
 

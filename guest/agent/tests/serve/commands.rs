@@ -37,7 +37,7 @@ fn setup_and_start_may_come_back_to_back() {
     use bottle_protocol::{DeviceName, Hostname, Setup};
     let mut host = Host::unspoken();
     let (hostname, root) = (Hostname::new("b").unwrap(), DeviceName::new("vda").unwrap());
-    host.send(&ToAgent::Setup(Setup { hostname, root, scratch: None }));
+    host.send(&ToAgent::Setup(Setup { hostname, root, scratch: None, network: None }));
     host.send(&ToAgent::Start(command(&["true"])));
     assert!(matches!(host.receive(), ToHost::Hello(_)));
     assert_eq!(host.receive(), ToHost::Ready);

@@ -31,7 +31,12 @@ impl Host {
         let mut host = Self::unspoken();
         assert!(matches!(host.receive(), ToHost::Hello(_)));
         let hostname = Hostname::new("bottle").unwrap();
-        host.send(&ToAgent::Setup(Setup { hostname, root: DeviceName::new("vda").unwrap(), scratch: None }));
+        host.send(&ToAgent::Setup(Setup {
+            hostname,
+            root: DeviceName::new("vda").unwrap(),
+            scratch: None,
+            network: None,
+        }));
         assert_eq!(host.receive(), ToHost::Ready);
         host
     }

@@ -62,7 +62,7 @@ fn nothing_may_come_before_setup_and_setup_only_once() {
     let (hostname, root) = ("b".to_owned(), "vda".to_owned());
     let hostname = bottle_protocol::Hostname::new(&hostname).unwrap();
     let root = bottle_protocol::DeviceName::new(&root).unwrap();
-    host.send(&ToAgent::Setup(bottle_protocol::Setup { hostname, root, scratch: None }));
+    host.send(&ToAgent::Setup(bottle_protocol::Setup { hostname, root, scratch: None, network: None }));
     assert!(complaint(host).contains("Setup twice"));
 }
 

@@ -9,6 +9,7 @@
 
 pub mod blk;
 pub mod mmio;
+pub mod net;
 mod notification;
 pub mod rng;
 pub mod vsock;
@@ -27,6 +28,7 @@ use vmm_sys_util::epoll::EventSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum DeviceKind {
+    Network = 1,
     Block = 2,
     Entropy = 4,
     Socket = 19,
@@ -54,10 +56,22 @@ impl Active {
     ///
     /// At most a ring's worth at once: a guest that refills its ring as fast as it is emptied must not keep the event loop from the
     /// other devices and from the launcher. What is left is come back to.
-    pub fn drain(&mut self, index: usize, mut handle: impl FnMut(&GuestRam, DescriptorChain<&GuestRam>) -> u32) {
+    pub fn drain(&mut self, index: usize, handle: impl FnMut(&GuestRam, DescriptorChain<&GuestRam>) -> u32) {
+        if self.drain_some(index, u16::MAX, handle) {
+            self.signal_used([index]);
+        }
+    }
+
+    /// The same for at most `limit` chains, without the interrupt; true if any chain was given back.
+    pub fn drain_some(
+        &mut self,
+        index: usize,
+        limit: u16,
+        mut handle: impl FnMut(&GuestRam, DescriptorChain<&GuestRam>) -> u32,
+    ) -> bool {
         // A queue that was never set up has its rings at address zero, where the guest keeps something else.
-        let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.ready()) else { return };
-        let mut budget = queue.size();
+        let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.ready()) else { return false };
+        let mut budget = queue.size().min(limit);
         let mut used = false;
         let mut fruitless = false;
         loop {
@@ -84,9 +98,7 @@ impl Active {
             }
             fruitless = budget == before;
         }
-        if used {
-            signal(queue, &self.ram, &self.irq);
-        }
+        used
     }
 
     /// Has the event loop come back to a queue.
@@ -94,18 +106,19 @@ impl Active {
         self.notifications.get(queue).into_iter().for_each(Notification::ring);
     }
 
-    /// Interrupts the guest if the driver wants to hear of what was just put into the used ring of `queue`.
-    pub fn signal_used(&mut self, queue: usize) {
-        if let Some(queue) = self.queues.get_mut(queue) {
-            signal(queue, &self.ram, &self.irq);
+    /// Interrupts the guest, once, if the driver wants to hear of what was just put into the used ring of any of `queues`.
+    pub fn signal_used(&mut self, queues: impl IntoIterator<Item = usize>) {
+        let mut wanted = false;
+        for index in queues {
+            if let Some(queue) = self.queues.get_mut(index) {
+                // Each is asked, as each remembers what it was told. A ring that cannot be read is answered with an interrupt too
+                // many rather than with one too few.
+                wanted |= queue.needs_notification(&self.ram).unwrap_or(true);
+            }
         }
-    }
-}
-
-fn signal(queue: &mut Queue, ram: &GuestRam, irq: &Irq) {
-    // A ring that cannot be read is answered with an interrupt too many rather than with one too few.
-    if queue.needs_notification(ram).unwrap_or(true) {
-        irq.raise(USED_BUFFER);
+        if wanted {
+            self.irq.raise(USED_BUFFER);
+        }
     }
 }
 

@@ -78,7 +78,7 @@ impl Vsock {
             }
         }
         if sent > 0 {
-            active.signal_used(RX_QUEUE);
+            active.signal_used([RX_QUEUE]);
         }
     }
 }

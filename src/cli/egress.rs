@@ -1,0 +1,131 @@
+//! What a bottle may reach, as it is typed; and `bottle-vmm egress`: what it did reach.
+
+use super::args::RunArgs;
+use super::report::Failure;
+use crate::launch::egress::{BundlePlan, Egress};
+use crate::net::broker::BundleDirectory;
+use crate::net::inquiry;
+use crate::net::ledger::{EgressLog, Ledger, Report, Tally};
+use crate::net::policy::parse_entries;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// `--bundle`, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BundleWord {
+    External(IpAddr),
+    Sockets(PathBuf),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BundleWordError {
+    #[error("a bundle is `external=ADDRESS`, or `sockets=DIR`")]
+    Form,
+    #[error("the address of a bundle is an IPv4 or IPv6 address, without a port")]
+    Address,
+}
+
+impl FromStr for BundleWord {
+    type Err = BundleWordError;
+
+    fn from_str(text: &str) -> Result<Self, BundleWordError> {
+        match text.split_once('=') {
+            Some(("external", address)) => {
+                let address = address.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(address);
+                address.parse().map(Self::External).map_err(|_| BundleWordError::Address)
+            }
+            Some(("sockets", directory)) if !directory.is_empty() => Ok(Self::Sockets(directory.into())),
+            _ => Err(BundleWordError::Form),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{option} means nothing to a bottle without a network")]
+struct NoNetwork {
+    option: &'static str,
+}
+
+/// The plan for the bottle's network, if it is to have one.
+pub fn plan(args: &RunArgs) -> Result<Option<Egress>, Failure> {
+    let rules = parse_entries("--allow", &args.allow)?;
+    if rules.is_empty() && args.bundle.is_none() {
+        let given = [
+            ("--egress-log", args.egress_log.is_some()),
+            ("--egress-rate", args.egress_rate.is_some()),
+            ("--egress-bandwidth", args.egress_bandwidth.is_some()),
+        ];
+        return match given.into_iter().find(|(_, given)| *given) {
+            Some((option, _)) => {
+                let hint = "say what it may reach with `--allow` or `--bundle`, or leave the option out";
+                Err(Failure::new(NoNetwork { option }, Some(hint.to_owned())))
+            }
+            None => Ok(None),
+        };
+    }
+    let bundle = match &args.bundle {
+        None => BundlePlan::None,
+        Some(BundleWord::External(address)) => BundlePlan::External(*address),
+        Some(BundleWord::Sockets(directory)) => BundlePlan::Sockets(BundleDirectory::open(directory)?),
+    };
+    let log = args.egress_log.as_deref().map(EgressLog::open).transpose()?;
+    Ok(Some(Egress {
+        rules,
+        bundle,
+        rate: args.egress_rate,
+        bandwidth: args.egress_bandwidth.map(|bytes| bytes.0),
+        ledger: Arc::new(Mutex::new(Ledger::new(log))),
+    }))
+}
+
+/// Ends the log; what there is to say at the end.
+pub fn summary(ledger: &Mutex<Ledger>) -> Option<String> {
+    let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+    ledger.finish();
+    ledger.summary()
+}
+
+pub fn run(bottle: &str, json: bool) -> Result<ExitCode, Failure> {
+    let report = inquiry::ask(bottle)?;
+    let text = if json {
+        serde_json::to_string_pretty(&report).map_err(|error| Failure::new(error, None))? + "\n"
+    } else {
+        render(&report)
+    };
+    print(&text);
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stdout, reason = "data that was asked for")]
+fn print(text: &str) {
+    print!("{text}");
+}
+
+fn render(report: &Report) -> String {
+    let counts = &report.counts;
+    let mut lines = vec![format!("bottle {} in {}", report.bottle, report.network)];
+    lines.extend(report.rules.iter().map(|rule| format!("allowed  {rule}")));
+    lines.extend(report.bundle.iter().map(|address| format!("bundle   {address}")));
+    lines.push(format!(
+        "connections: {} made, {} under way, {} refused, {} failed, {} put off; {} packets refused",
+        counts.connected, counts.flows, counts.denied, counts.failed, counts.busy, counts.unasked
+    ));
+    let table = |title: &str, tallies: &[Tally]| {
+        let title = (!tallies.is_empty()).then(|| title.to_owned());
+        let rows = tallies.iter().map(|tally| format!("  {tally}  ({})", tally.detail));
+        title.into_iter().chain(rows).collect::<Vec<_>>()
+    };
+    lines.extend(table("connected", &report.connected_to));
+    lines.extend(table("refused", &report.refused_to));
+    if report.refused_elsewhere > 0 {
+        lines.push(format!("  {} more elsewhere", report.refused_elsewhere));
+    }
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+#[path = "egress_test.rs"]
+mod tests;

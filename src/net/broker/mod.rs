@@ -1,0 +1,321 @@
+//! The launcher's end of the network: judges what the monitor asks for, connects, and passes the descriptor.
+//!
+//! The monitor may be in the hands of its guest. So every message is parsed by [`wire`](super::wire), one that is none or that breaks
+//! the order of things ends the conversation, descriptors that it sends are dropped by the kernel unseen, and what it can make us hold is
+//! bounded: [`Limits::flows`] descriptors on its side, [`Limits::pending`] connections being made on ours. An answer that it does not
+//! fetch stops us from reading on.
+
+mod bundle;
+mod connect;
+
+pub use bundle::{BundleDirectory, BundleError};
+
+use super::ledger::{Destination, Ledger};
+use super::policy::{How, Policy, Protocol, Verdict, canonical};
+use super::rate::Rate;
+use super::readback::Probe;
+use super::wire::{Cause, Malformed, RECORD, Reply, Request};
+use connect::{Target, connect};
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+
+/// Requests taken before other tasks of the launcher have their turn.
+const TURN: u32 = 32;
+/// How long the stack may take to answer all questions.
+const ANSWERS: Duration = Duration::from_secs(5);
+
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    #[error("the socket to the monitor's network failed")]
+    Socket(#[from] io::Error),
+    #[error("the monitor's network sent what is no message")]
+    Malformed(#[from] Malformed),
+    #[error("the monitor's network broke the rules: {what} flow {flow}")]
+    Order { what: &'static str, flow: u32 },
+    #[error("the monitor's network does not answer what it would ask for")]
+    Silent,
+    #[error("a connection of the bottle's was lost inside the launcher")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// What a bottle may have at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Flows under way, those being connected included.
+    pub flows: usize,
+    /// Flows being connected.
+    pub pending: usize,
+    /// How long one may take to connect.
+    pub connect: Duration,
+    /// New flows a second.
+    pub rate: Option<u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { flows: 10_000, pending: 256, connect: Duration::from_secs(20), rate: None }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Broker {
+    socket: UnixStream,
+    policy: Policy,
+    bundle: Option<Arc<BundleDirectory>>,
+    limits: Limits,
+    rate: Option<Rate>,
+    ledger: Arc<Mutex<Ledger>>,
+    flows: HashMap<u32, Flow>,
+    connecting: JoinSet<Connected>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    Connecting,
+    Open,
+}
+
+/// A connection that was tried.
+#[derive(Debug)]
+struct Connected {
+    flow: u32,
+    to: Destination,
+    how: How,
+    result: Result<OwnedFd, Cause>,
+}
+
+impl Broker {
+    /// `socket` is our end of a sequenced-packet pair. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the socket cannot be watched.
+    pub fn new(
+        socket: OwnedFd,
+        policy: Policy,
+        bundle: Option<BundleDirectory>,
+        limits: Limits,
+        ledger: Arc<Mutex<Ledger>>,
+    ) -> io::Result<Self> {
+        let socket = std::os::unix::net::UnixStream::from(socket);
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket: UnixStream::from_std(socket)?,
+            policy,
+            bundle: bundle.map(Arc::new),
+            rate: limits.rate.map(|rate| Rate::new(rate, rate, Instant::now())),
+            limits,
+            ledger,
+            flows: HashMap::new(),
+            connecting: JoinSet::new(),
+        })
+    }
+
+    /// Asks the stack, before its guest starts, what it would put before us; an answer for each probe.
+    ///
+    /// # Errors
+    /// When it does not answer, or with something else.
+    pub async fn ask(&mut self, probes: &[Probe]) -> Result<Vec<bool>, BrokerError> {
+        let answers = async {
+            let mut answers = Vec::with_capacity(probes.len());
+            for (probe, question) in probes.iter().zip(0u32..) {
+                let (protocol, destination) = (probe.protocol, probe.destination);
+                send(&self.socket, &Reply::Ask { question, protocol, destination }, None).await?;
+                match receive(&self.socket).await? {
+                    Some(Request::Says { question: answered, asks }) if answered == question => answers.push(asks),
+                    _ => return Err(BrokerError::Silent),
+                }
+            }
+            Ok(answers)
+        };
+        tokio::time::timeout(ANSWERS, answers).await.unwrap_or(Err(BrokerError::Silent))
+    }
+
+    /// Serves until the monitor hangs up.
+    ///
+    /// # Errors
+    /// When the monitor does what no monitor of ours does. The bottle is to end then.
+    pub async fn serve(mut self) -> Result<(), BrokerError> {
+        let mut taken = 0u32;
+        loop {
+            let served = tokio::select! {
+                biased;
+                Some(connected) = self.connecting.join_next() => self.pass(connected?).await,
+                request = receive(&self.socket) => match request? {
+                    Some(request) => self.take(request).await,
+                    None => return Ok(()),
+                },
+            };
+            match served {
+                // It hung up while it was answered.
+                Err(BrokerError::Socket(error)) if hung_up(&error) => return Ok(()),
+                other => other?,
+            }
+            taken = taken.wrapping_add(1);
+            if taken.is_multiple_of(TURN) {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    async fn take(&mut self, request: Request) -> Result<(), BrokerError> {
+        match request {
+            Request::Connect { flow, protocol, destination, .. } => match self.judge(flow, protocol, destination)? {
+                Ok(()) => Ok(()),
+                Err(cause) => send(&self.socket, &Reply::Refused { flow, cause }, None).await.map_err(Into::into),
+            },
+            Request::Closed { flow } => match self.flows.get(&flow) {
+                Some(Flow::Open) => {
+                    self.forget(flow);
+                    Ok(())
+                }
+                _ => Err(BrokerError::Order { what: "it closed what was not open, ", flow }),
+            },
+            Request::Unasked { cause, protocol, destination, count } => {
+                let to = Destination::of_packet(protocol, destination);
+                self.with_ledger(|ledger| ledger.unasked(cause, to, count, Instant::now()));
+                Ok(())
+            }
+            Request::Says { question, .. } => {
+                Err(BrokerError::Order { what: "it answered what nobody asked, ", flow: question })
+            }
+        }
+    }
+
+    /// Begins to connect, or says why not.
+    fn judge(&mut self, flow: u32, protocol: Protocol, asked: SocketAddr) -> Result<Result<(), Cause>, BrokerError> {
+        if self.flows.contains_key(&flow) {
+            return Err(BrokerError::Order { what: "it opened once more ", flow });
+        }
+        let now = Instant::now();
+        let address = SocketAddr::new(canonical(asked.ip()), asked.port());
+        let to = Destination::of_flow(protocol, address);
+        let how = match self.policy.judge(protocol, address.ip(), address.port()) {
+            Verdict::Allow(how) => how,
+            Verdict::Deny(denial) => {
+                self.with_ledger(|ledger| ledger.denied(to, &denial.to_string(), now));
+                return Ok(Err(Cause::Denied));
+            }
+        };
+        if let Some(limit) = self.over_a_limit(now) {
+            self.with_ledger(|ledger| ledger.busy(to, limit, now));
+            return Ok(Err(Cause::Busy));
+        }
+        let target = match (how, &self.bundle) {
+            (How::Direct, _) => {
+                let named = self.policy.names(protocol, address.ip(), address.port());
+                Target::Direct { protocol, address, named }
+            }
+            (How::Bundle(port), Some(directory)) => Target::Bundle { directory: Arc::clone(directory), port },
+            (How::Bundle(_), None) => return Ok(Err(Cause::ConnectionRefused)),
+        };
+        let limit = self.limits.connect;
+        self.flows.insert(flow, Flow::Connecting);
+        self.count_flows();
+        self.connecting.spawn(async move { Connected { flow, to, how, result: connect(target, limit).await } });
+        Ok(Ok(()))
+    }
+
+    fn over_a_limit(&mut self, now: Instant) -> Option<&'static str> {
+        if self.flows.len() >= self.limits.flows {
+            return Some("too many connections");
+        }
+        if self.connecting.len() >= self.limits.pending {
+            return Some("too many connections being made");
+        }
+        let slow = self.rate.as_mut().is_some_and(|rate| !rate.take(now));
+        slow.then_some("too many connections a second")
+    }
+
+    /// Hands over what has come of a connection. Our own copy of the descriptor is closed.
+    async fn pass(&mut self, connected: Connected) -> Result<(), BrokerError> {
+        let Connected { flow, to, how, result } = connected;
+        let now = Instant::now();
+        let passed = match result {
+            Ok(descriptor) => match send(&self.socket, &Reply::Connected { flow }, Some(&descriptor)).await {
+                // Too many descriptors of this user are between processes (unix(7)).
+                Err(error) if error.raw_os_error() == Some(libc::ETOOMANYREFS) => Err(Cause::Busy),
+                sent => Ok(sent?),
+            },
+            Err(cause) => Err(cause),
+        };
+        if let Err(cause) = passed {
+            self.forget(flow);
+            self.with_ledger(|ledger| match cause {
+                Cause::Denied => ledger.denied(to, "the host does not let it out", now),
+                Cause::Busy => ledger.busy(to, "the host is out of something", now),
+                cause => ledger.failed(to, in_words(cause), now),
+            });
+            return Ok(send(&self.socket, &Reply::Refused { flow, cause }, None).await?);
+        }
+        self.flows.insert(flow, Flow::Open);
+        let how = if matches!(how, How::Bundle(_)) { "bundle" } else { "direct" };
+        self.with_ledger(|ledger| ledger.connected(to, how, now));
+        Ok(())
+    }
+
+    fn forget(&mut self, flow: u32) {
+        self.flows.remove(&flow);
+        self.count_flows();
+    }
+
+    fn count_flows(&self) {
+        self.with_ledger(|ledger| ledger.flows(self.flows.len()));
+    }
+
+    fn with_ledger(&self, note: impl FnOnce(&mut Ledger)) {
+        note(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+fn in_words(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Denied => "denied",
+        Cause::ConnectionRefused => "connection refused",
+        Cause::NetworkUnreachable => "network unreachable",
+        Cause::HostUnreachable => "host unreachable",
+        Cause::TimedOut => "timed out",
+        Cause::Busy => "busy",
+    }
+}
+
+fn hung_up(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected)
+}
+
+/// The next request; `None` when the monitor has gone. Cancel-safe. A read has no room for descriptors: the kernel drops them.
+async fn receive(socket: &UnixStream) -> Result<Option<Request>, BrokerError> {
+    // One byte more, to see that a packet is too long.
+    let mut packet = [0; RECORD + 1];
+    loop {
+        socket.readable().await?;
+        match socket.try_read(&mut packet) {
+            Ok(0) => return Ok(None),
+            Ok(length) => return Ok(Some(Request::decode(packet.get(..length).unwrap_or_default())?)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if hung_up(&error) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn send(socket: &UnixStream, reply: &Reply, descriptor: Option<&OwnedFd>) -> io::Result<()> {
+    let bytes = reply.encode();
+    let descriptors = descriptor.map(|descriptor| [descriptor.as_raw_fd()]);
+    let rights = descriptors.as_ref().map(|descriptors| ControlMessage::ScmRights(descriptors));
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    let send = || Ok(sendmsg::<UnixAddr>(socket.as_raw_fd(), &[IoSlice::new(&bytes)], rights.as_slice(), flags, None)?);
+    socket.async_io(Interest::WRITABLE, send).await.map(drop)
+}
+
+#[cfg(test)]
+#[path = "broker_test.rs"]
+mod tests;

@@ -1,0 +1,198 @@
+//! `--egress-log`: a JSON line per connection, and per burst of refusals to one destination. No payload is in it.
+//!
+//! A guest can make as many refusals as it likes; so lines come at a bounded rate, what is left out is counted and told, and the file
+//! has a size that it does not grow beyond.
+
+use super::Destination;
+use crate::net::rate::Rate;
+use nix::fcntl::OFlag;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Refusals of one destination within this time are one line more.
+const BURST: Duration = Duration::from_secs(10);
+/// Destinations whose bursts are followed at a time.
+const BURSTS: usize = 1024;
+const LINES_PER_SECOND: u32 = 100;
+const LINES_AT_ONCE: u32 = 1000;
+/// What one bottle adds at most.
+const BYTES_MAX: u64 = 64 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("cannot open the egress log {}", path.display())]
+    Open {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the egress log {} is no regular file", path.display())]
+    NoFile { path: PathBuf },
+    #[error("the egress log {} can be read or written by others (mode {mode:o})", path.display())]
+    Shared { path: PathBuf, mode: u32 },
+}
+
+impl LogError {
+    /// The way out.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Shared { path, .. } => Some(format!("`chmod 600 {}`, or another file", path.display())),
+            Self::NoFile { .. } => Some("give the path of a file, which may be there or not".to_owned()),
+            Self::Open { .. } => None,
+        }
+    }
+}
+
+/// An open log.
+#[derive(Debug)]
+pub struct EgressLog {
+    file: File,
+    lines: Rate,
+    bytes_left: u64,
+    left_out: u64,
+    bursts: HashMap<Destination, Pending>,
+    swept: Instant,
+}
+
+/// Refusals that are not told yet.
+#[derive(Debug)]
+struct Pending {
+    event: &'static str,
+    reason: String,
+    since: Instant,
+    count: u64,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    unix_ms: u64,
+    event: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    count: u64,
+}
+
+impl EgressLog {
+    /// Appends to a file that only its owner can read; makes it, mode 0600, if it is missing.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn open(path: &Path) -> Result<Self, LogError> {
+        let failed = |source| LogError::Open { path: path.to_owned(), source };
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(0o600).custom_flags(flags.bits());
+        let file = options.open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        let mode = metadata.mode() & 0o7777;
+        if !metadata.is_file() {
+            return Err(LogError::NoFile { path: path.to_owned() });
+        }
+        if mode & 0o077 != 0 {
+            return Err(LogError::Shared { path: path.to_owned(), mode });
+        }
+        Ok(Self::to_file(file, Instant::now()))
+    }
+
+    fn to_file(file: File, now: Instant) -> Self {
+        let lines = Rate::new(LINES_PER_SECOND, LINES_AT_ONCE, now);
+        Self { file, lines, bytes_left: BYTES_MAX, left_out: 0, bursts: HashMap::new(), swept: now }
+    }
+
+    pub(super) fn connected(&mut self, to: Destination, how: &str, now: Instant) {
+        self.tell("connected", Some(to), Some(how), 1, now);
+    }
+
+    /// The first of a burst is told at once, the others when it is over.
+    pub(super) fn refused(&mut self, event: &'static str, to: Destination, reason: &str, count: u64, now: Instant) {
+        if let Some(burst) = self.bursts.get_mut(&to) {
+            burst.count = burst.count.saturating_add(count);
+            if now.saturating_duration_since(burst.since) < BURST {
+                return;
+            }
+            let (event, count) = (burst.event, burst.count);
+            burst.count = 0;
+            burst.since = now;
+            self.tell(event, Some(to), Some(reason), count, now);
+            return;
+        }
+        if self.bursts.len() >= BURSTS && !self.sweep(now) {
+            self.left_out = self.left_out.saturating_add(1);
+            return;
+        }
+        self.bursts.insert(to, Pending { event, reason: reason.to_owned(), since: now, count: 0 });
+        self.tell(event, Some(to), Some(reason), count, now);
+    }
+
+    /// Ends the bursts that are over, at most once a second; whether there is room now.
+    fn sweep(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.swept) < Duration::from_secs(1) {
+            return false;
+        }
+        self.swept = now;
+        self.end_bursts(BURST, now);
+        self.bursts.len() < BURSTS
+    }
+
+    fn end_bursts(&mut self, older: Duration, now: Instant) {
+        let over = |_: &Destination, burst: &mut Pending| now.saturating_duration_since(burst.since) >= older;
+        let mut ended: Vec<_> = self.bursts.extract_if(over).collect();
+        ended.sort_by_key(|(to, _)| *to);
+        for (to, burst) in ended.into_iter().filter(|(_, burst)| burst.count > 0) {
+            self.tell(burst.event, Some(to), Some(&burst.reason), burst.count, now);
+        }
+    }
+
+    pub(super) fn finish(&mut self, now: Instant) {
+        self.end_bursts(Duration::ZERO, now);
+        if self.left_out > 0 {
+            let left_out = std::mem::take(&mut self.left_out);
+            self.write("left out", None, None, left_out);
+        }
+    }
+
+    fn tell(&mut self, event: &str, to: Option<Destination>, detail: Option<&str>, count: u64, now: Instant) {
+        if !self.lines.take(now) {
+            self.left_out = self.left_out.saturating_add(1);
+            return;
+        }
+        self.write(event, to, detail, count);
+    }
+
+    fn write(&mut self, event: &str, to: Option<Destination>, detail: Option<&str>, count: u64) {
+        let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis());
+        let line = Line {
+            unix_ms: u64::try_from(unix_ms).unwrap_or(u64::MAX),
+            event,
+            protocol: to.map(|to| to.protocol()),
+            address: to.map(|to| to.address),
+            port: to.map(|to| to.port).filter(|port| *port != 0),
+            detail,
+            count,
+        };
+        let Ok(mut bytes) = serde_json::to_vec(&line) else { return };
+        bytes.push(b'\n');
+        match self.bytes_left.checked_sub(bytes.len() as u64) {
+            // One write, so that bottles that share a file do not mix their lines. A full disk must not end a bottle: the counts go on.
+            Some(left) if self.file.write_all(&bytes).is_ok() => self.bytes_left = left,
+            _ => self.left_out = self.left_out.saturating_add(1),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "log_test.rs"]
+mod tests;

@@ -1,0 +1,163 @@
+//! UDP (RFC 768): a connected socket of the host's for each pair of ports, until both have been silent for long enough.
+
+use super::drops::DropReason;
+use super::host::HostSocket;
+use super::packet::{ETHERNET, Head, IPV4, Ipv4, ipv4_head, pseudo_sum};
+use super::payload::Payload;
+use etherparse::{IpNumber, UdpHeader, UdpHeaderSlice};
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+use vm_memory::VolatileSlice;
+
+/// RFC 4787 §4.3, REQ-5: not under two minutes.
+const IDLE: Duration = Duration::from_secs(120);
+/// Kept while the broker is asked: what a resolver sends at once, and no more.
+const WAITING_DATAGRAMS: usize = 4;
+const WAITING_BYTES: usize = 16 << 10;
+/// The most that fits a packet for the guest.
+const DATAGRAM_MAX: usize = super::packet::MTU as usize - IPV4 - HEADER;
+const HEADER: usize = 8;
+
+/// Where the checksum of a datagram covers and stands.
+pub(super) const CHECKSUM: (usize, usize) = (ETHERNET + IPV4, 6);
+
+/// A datagram from the guest.
+#[derive(Debug)]
+pub(super) struct Datagram<'a> {
+    pub(super) guest_port: u16,
+    pub(super) port: u16,
+    pub(super) payload: Payload<'a>,
+}
+
+impl<'a> Datagram<'a> {
+    pub(super) fn parse(packet: &Ipv4<'a>) -> Result<Self, DropReason> {
+        let header = UdpHeaderSlice::from_slice(packet.head()).map_err(|_| DropReason::UdpHeader)?;
+        // What lies behind the datagram's end would be a way to say more than is looked at.
+        if usize::from(header.length()) != packet.length() {
+            return Err(DropReason::UdpHeader);
+        }
+        Ok(Self { guest_port: header.source_port(), port: header.destination_port(), payload: packet.payload(HEADER)? })
+    }
+}
+
+/// What the guest is to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// A datagram.
+    Datagram,
+    /// Nobody listens there.
+    Unreachable,
+}
+
+pub(super) struct Association<S> {
+    socket: Option<S>,
+    waiting: VecDeque<Vec<u8>>,
+    readable: bool,
+    /// Read, and not yet given to the guest.
+    arrived: Option<Vec<u8>>,
+    unreachable: bool,
+    touched: Duration,
+}
+
+impl<S: HostSocket> Association<S> {
+    pub(super) fn new(now: Duration) -> Self {
+        Self { socket: None, waiting: VecDeque::new(), readable: true, arrived: None, unreachable: false, touched: now }
+    }
+
+    pub(super) fn connected(&mut self, mut socket: S) {
+        for mut datagram in self.waiting.drain(..) {
+            // What the host does not take is lost, as anywhere on the way.
+            let _ = socket.send(&[VolatileSlice::from(datagram.as_mut_slice())]);
+        }
+        self.socket = Some(socket);
+    }
+
+    pub(super) fn touched(&self) -> Duration {
+        self.touched
+    }
+
+    pub(super) fn is_idle(&self, now: Duration) -> bool {
+        now.saturating_sub(self.touched) >= IDLE
+    }
+
+    /// Sends a datagram of the guest's on, or keeps it while the broker is asked. False: there is no room for it.
+    pub(super) fn send(&mut self, payload: &Payload<'_>, now: Duration) -> bool {
+        self.touched = now;
+        let Some(socket) = &mut self.socket else {
+            let bytes: usize = self.waiting.iter().map(Vec::len).sum();
+            let fits = self.waiting.len() < WAITING_DATAGRAMS && bytes + payload.len() <= WAITING_BYTES;
+            if fits {
+                self.waiting.push_back(payload.to_vec());
+            }
+            return fits;
+        };
+        match socket.send(payload.parts()) {
+            // The answer to an earlier one: this one was not sent.
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => self.unreachable = true,
+            // What the host does not take is lost, as anywhere on the way.
+            Ok(_) | Err(_) => {}
+        }
+        true
+    }
+
+    pub(super) fn host_ready(&mut self) {
+        self.readable = true;
+    }
+
+    /// What the guest is to be told next: a datagram until [`Self::sent`], that nobody listens once.
+    pub(super) fn news(&mut self, buffer: &mut [u8]) -> Option<News> {
+        if self.arrived.is_some() {
+            return Some(News::Datagram);
+        }
+        let socket = self.socket.as_mut()?;
+        // Longer ones than the guest can be given are cut by the buffer, and a cut datagram is none.
+        while self.readable && !self.unreachable {
+            match socket.receive(buffer) {
+                Ok(length) if length > DATAGRAM_MAX => {}
+                Ok(length) => {
+                    self.arrived = buffer.get(..length).map(Into::into);
+                    return Some(News::Datagram);
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::ConnectionRefused => self.unreachable = true,
+                    ErrorKind::Interrupted => {}
+                    _ => self.readable = false,
+                },
+            }
+        }
+        std::mem::take(&mut self.unreachable).then_some(News::Unreachable)
+    }
+
+    pub(super) fn arrived(&self) -> &[u8] {
+        self.arrived.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn sent(&mut self, now: Duration) {
+        self.touched = now;
+        self.arrived = None;
+    }
+}
+
+/// The headers of a datagram for the guest. With `offload` it does without the checksum and gets its first part.
+pub(super) fn head(from: SocketAddrV4, guest: (Ipv4Addr, u16), body: &[u8], offload: bool) -> Head {
+    let length = HEADER + body.len();
+    let field = u16::try_from(length).unwrap_or(u16::MAX);
+    let mut header = UdpHeader { source_port: from.port(), destination_port: guest.1, length: field, checksum: 0 };
+    header.checksum = if offload {
+        pseudo_sum(*from.ip(), guest.0, IpNumber::UDP, length)
+    } else {
+        header.calc_checksum_ipv4_raw(from.ip().octets(), guest.0.octets(), body).unwrap_or(0)
+    };
+    let mut head = ipv4_head(*from.ip(), guest.0, IpNumber::UDP, length);
+    head.extend(header.to_bytes());
+    head
+}
+
+/// The first 28 bytes of a datagram that the guest has sent, as an ICMP error quotes them.
+pub(super) fn quote(guest: (Ipv4Addr, u16), to: SocketAddrV4) -> Vec<u8> {
+    let head = ipv4_head(guest.0, *to.ip(), IpNumber::UDP, HEADER);
+    let header = UdpHeader { source_port: guest.1, destination_port: to.port(), length: 8, checksum: 0 };
+    [head.get(ETHERNET..).unwrap_or_default(), &header.to_bytes()].concat()
+}

@@ -1,0 +1,120 @@
+//! A bottle's network: 192.168.X.0/24, with the stack at .1, the bundle at .2 and the guest at .3.
+//!
+//! X comes from the bottle's name, so that a bottle that is started again has the same addresses. Held like the name itself: by a
+//! socket in the abstract namespace (unix(7)), which binds for one process at a time and vanishes with it. That is lock, record and
+//! clean-up in one: two bottles cannot both bind, and nothing stale can be left.
+
+use super::policy::Cidr;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
+use sha2::{Digest as _, Sha256};
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+/// Never taken: 0 is easily mistaken for the whole of 192.168/16, 17 is near what container engines take first, 255 its end.
+const SKIPPED: [u8; 3] = [0, 17, 255];
+/// A network that is wider is in the way of every X, and so of none in particular: the bottle's /24 is more specific.
+const WIDEST: u8 = 17;
+const PREFIX: u8 = 24;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SubnetError {
+    #[error(
+        "there is no free network for the bottle among 192.168.1.0/24 to 192.168.254.0/24: {routed} are routed or allowed elsewhere, {running} are other bottles'"
+    )]
+    None { routed: usize, running: usize },
+    #[error("cannot claim a network for the bottle")]
+    Socket(#[source] nix::Error),
+}
+
+impl SubnetError {
+    /// The way out.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::None { running, .. } if *running > 0 => Some("end some of the running bottles".to_owned()),
+            Self::None { .. } => Some("`ip route show table all` shows who has them".to_owned()),
+            Self::Socket(_) => None,
+        }
+    }
+}
+
+/// A network that is this bottle's as long as it lives.
+#[derive(Debug)]
+pub struct Subnet {
+    third: u8,
+    _claim: OwnedFd,
+}
+
+impl Subnet {
+    /// The network of a bottle of this name, or the next that is free. `taken` are the host's routes and what the plan allows.
+    ///
+    /// # Errors
+    /// [`SubnetError`].
+    pub fn allocate(name: &str, taken: &[Cidr]) -> Result<Self, SubnetError> {
+        let (mut routed, mut running) = (0, 0);
+        for third in candidates(name) {
+            let network = network(third);
+            if taken.iter().any(|other| other.prefix() >= WIDEST && other.overlaps(network)) {
+                routed += 1;
+                continue;
+            }
+            match claim(third) {
+                Ok(claim) => return Ok(Self { third, _claim: claim }),
+                Err(nix::Error::EADDRINUSE) => running += 1,
+                Err(error) => return Err(SubnetError::Socket(error)),
+            }
+        }
+        Err(SubnetError::None { routed, running })
+    }
+
+    #[must_use]
+    pub fn network(&self) -> Cidr {
+        network(self.third)
+    }
+
+    #[must_use]
+    pub const fn prefix_length(&self) -> u8 {
+        PREFIX
+    }
+
+    #[must_use]
+    pub const fn gateway(&self) -> Ipv4Addr {
+        Ipv4Addr::new(192, 168, self.third, 1)
+    }
+
+    #[must_use]
+    pub const fn bundle(&self) -> Ipv4Addr {
+        Ipv4Addr::new(192, 168, self.third, 2)
+    }
+
+    #[must_use]
+    pub const fn guest(&self) -> Ipv4Addr {
+        Ipv4Addr::new(192, 168, self.third, 3)
+    }
+}
+
+fn network(third: u8) -> Cidr {
+    Cidr::around(Ipv4Addr::new(192, 168, third, 0), PREFIX)
+}
+
+/// Every X once, from the name's own upwards and around.
+fn candidates(name: &str) -> impl Iterator<Item = u8> {
+    let all: Vec<u8> = (0..=u8::MAX).filter(|third| !SKIPPED.contains(third)).collect();
+    let digest = Sha256::digest(name.as_bytes());
+    let number = digest.iter().take(8).fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+    let start = usize::try_from(number % all.len() as u64).unwrap_or(0);
+    let count = all.len();
+    all.into_iter().cycle().skip(start).take(count)
+}
+
+fn claim(third: u8) -> nix::Result<OwnedFd> {
+    let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // A bottle's name has no slash: the two kinds of claims cannot meet.
+    let path = format!("bottle-vmm/{}/subnet/{third}", nix::unistd::getuid());
+    bind(socket.as_raw_fd(), &UnixAddr::new_abstract(path.as_bytes())?)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+#[path = "subnet_test.rs"]
+mod tests;

@@ -1,0 +1,81 @@
+use super::*;
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard};
+
+/// Claims are the machine's: tests that count them take turns.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn cidr(text: &str, prefix: u8) -> Cidr {
+    Cidr::new(text.parse().unwrap(), prefix).unwrap()
+}
+
+#[test]
+fn a_name_has_its_place_and_every_place_comes_once() {
+    // printf NAME | sha256sum, first 16 digits as a number, modulo 253, in the list without 0, 17 and 255.
+    for (name, third) in [("demo", 156), ("bottle-a", 106)] {
+        assert_eq!(candidates(name).next(), Some(third), "{name}");
+    }
+    let all: Vec<_> = candidates("demo").collect();
+    assert_eq!((all.len(), all.iter().collect::<HashSet<_>>().len()), (253, 253));
+    assert!(SKIPPED.iter().all(|skipped| !all.contains(skipped)));
+    assert_eq!(all.windows(2).filter(|pair| pair[1] < pair[0]).count(), 1, "upwards, and around once");
+}
+
+#[test]
+fn a_bottle_that_is_started_again_has_the_same_addresses() {
+    let _turn = turn();
+    let first = Subnet::allocate("again", &[]).unwrap();
+    let addresses = (first.gateway(), first.bundle(), first.guest(), first.network());
+    drop(first);
+    let second = Subnet::allocate("again", &[]).unwrap();
+    assert_eq!((second.gateway(), second.bundle(), second.guest(), second.network()), addresses);
+    let [a, b, third, one] = addresses.0.octets();
+    assert_eq!((a, b, one), (192, 168, 1));
+    assert_eq!(addresses.1.octets(), [192, 168, third, 2]);
+    assert_eq!(addresses.2.octets(), [192, 168, third, 3]);
+    assert_eq!(addresses.3, cidr(&format!("192.168.{third}.0"), 24));
+}
+
+#[test]
+fn what_the_host_routes_is_passed_over() {
+    let _turn = turn();
+    let own = candidates("routed").next().unwrap();
+    let next = candidates("routed").nth(1).unwrap();
+    for taken in [
+        cidr(&format!("192.168.{own}.0"), 24),
+        cidr(&format!("192.168.{own}.128"), 25),
+        cidr(&format!("192.168.{own}.7"), 32),
+    ] {
+        assert_eq!(Subnet::allocate("routed", &[taken]).unwrap().third, next, "{taken}");
+    }
+    for wide in [cidr("0.0.0.0", 0), cidr("192.168.0.0", 16), cidr("10.0.0.0", 24)] {
+        assert_eq!(Subnet::allocate("routed", &[wide]).unwrap().third, own, "{wide}");
+    }
+    let halves = [cidr("192.168.0.0", 17), cidr("192.168.128.0", 17)];
+    let error = Subnet::allocate("routed", &halves).unwrap_err();
+    assert!(matches!(error, SubnetError::None { routed: 253, running: 0 }), "{error}");
+    assert!(error.hint().unwrap().contains("ip route"));
+}
+
+#[test]
+fn fifty_at_once_get_fifty_networks() {
+    let _turn = turn();
+    // The same name, so that all begin at the same place.
+    let threads: Vec<_> = (0..50).map(|_| std::thread::spawn(|| Subnet::allocate("crowd", &[]).unwrap())).collect();
+    let subnets: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert_eq!(subnets.iter().map(|subnet| subnet.third).collect::<HashSet<_>>().len(), 50);
+    drop(subnets);
+    assert_eq!(Subnet::allocate("crowd", &[]).unwrap().third, candidates("crowd").next().unwrap());
+}
+
+#[test]
+fn when_all_are_taken_it_says_so() {
+    let _turn = turn();
+    let all: Vec<_> = (0..253).map(|_| Subnet::allocate("all", &[]).unwrap()).collect();
+    let error = Subnet::allocate("one more", &[]).unwrap_err();
+    assert!(matches!(error, SubnetError::None { routed: 0, running: 253 }), "{error}");
+    assert_eq!(all.len(), 253);
+}
