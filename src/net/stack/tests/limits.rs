@@ -150,15 +150,17 @@ fn a_small_window_opens_again() {
         to(SERVER).tcp(PORT, SERVER.port(), seq, 64_000).ack(ack).write(&mut frame, bytes).unwrap();
         frame
     };
+    // It waits for each answer: what lies beyond the window that it was told of is not taken.
     guest.send(data(8, &[1; 40_000]));
+    guest.segments().pop().unwrap();
     guest.send(data(40_008, &[1; 40_000]));
-    let told = guest.segments().pop().unwrap();
+    let mut told = guest.segments().pop().unwrap();
     let taken = told.ack.unwrap() - 8;
     assert!((u32::from(told.window), taken) == (u32::from(u16::MAX), 80_000), "{told:?}");
     for part in 2..60 {
         guest.send(data(8 + part * 40_000, &[1; 40_000]));
+        told = guest.segments().pop().unwrap_or(told);
     }
-    let told = guest.segments().pop().unwrap();
     assert_eq!(told.window, 0, "{told:?}");
     host.with(|host| host.room = usize::MAX);
     guest.stack.host_ready(0, Readiness::default());
