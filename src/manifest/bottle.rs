@@ -26,7 +26,7 @@ pub struct Bottle {
     /// Which coding agent, and how it logs in
     pub agent_provider: Option<AgentProvider>,
     /// Git identity and repositories
-    #[schemars(rename = "git-gate", default)]
+    #[schemars(rename = "git-gate", with = "Option<GitGate>")]
     pub git_gate: GitGate,
     /// What may leave the bottle
     pub egress: Option<Egress>,

@@ -14,11 +14,11 @@ use nix::errno::Errno;
 use super::agent::AgentFile;
 use super::bottle::{Bottle, BottleFile};
 use super::directory::Directory;
-use super::error::{Located, Mark, ManifestError};
+use super::error::{Located, ManifestError, Mark};
 use super::extends::{merge, overlay};
 use super::fault::Fault;
 use super::name::Name;
-use super::nearest::{listed, nearest};
+use super::nearest::{nearest, there_are};
 use super::warning::Warning;
 
 /// Where manifests are looked for.
@@ -80,7 +80,7 @@ fn there_is(name: &str, names: &[String], kind: &str, own: &Path) -> String {
         return format!("there are no {kind} in `{}`: `bottle-vmm init` makes a first one", own.display());
     }
     let near = nearest(name, names).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
-    format!("{near}there are {}", listed(names))
+    format!("{near}{}", there_are(names))
 }
 
 /// A file that has been found, and is read when it is asked for.
@@ -182,7 +182,9 @@ impl Catalogue {
                 return;
             }
             // At home, this is the user's own directory, which may be a link.
-            Err(_) if own.is_some_and(|own| Directory::own(&shown).is_ok_and(|it| it.is_some_and(|it| it.is(own)))) => return,
+            Err(_) if own.is_some_and(|own| Directory::own(&shown).is_ok_and(|it| it.is_some_and(|it| it.is(own)))) => {
+                return;
+            }
             Err(errno) => return self.warnings.push(Warning::unused(shown, errno)),
         };
         if own.is_some_and(|own| own.is(&theirs)) {

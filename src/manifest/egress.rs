@@ -17,7 +17,7 @@ use super::name::Variable;
 #[schemars(deny_unknown_fields)]
 pub struct Egress {
     /// One entry per host; hosts without one cannot be reached
-    #[schemars(default)]
+    #[schemars(with = "Option<Vec<Route>>")]
     pub routes: Vec<Route>,
     /// 0 nothing, 1 what is refused, 2 everything, bodies included
     #[schemars(default, range(max = 2))]
@@ -37,17 +37,21 @@ pub struct Route {
     pub matches: Vec<Match>,
     /// A token that is put into requests outside the bottle
     pub auth: Option<Auth>,
-    #[schemars(default)]
+    #[schemars(with = "Option<Pipelock>")]
     pub pipelock: Pipelock,
     /// Detectors; all are on by default
-    #[schemars(default)]
+    #[schemars(with = "Option<Dlp>")]
     pub dlp: Dlp,
 }
 
 /// For editors: [`matches::prefix`].
 #[derive(JsonSchema)]
 #[schemars(transparent)]
-struct PathPrefix(#[schemars(regex(pattern = r"^/[^?#]*$"))] #[expect(dead_code, reason = "a schema only")] String);
+struct PathPrefix(
+    #[schemars(regex(pattern = r"^/[^?#]*$"))]
+    #[expect(dead_code, reason = "a schema only")]
+    String,
+);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -181,7 +185,8 @@ fn read_route(field: &Field<'_>) -> Read<Route> {
     if map.get("path_allowlist").is_some() && map.get("matches").is_some() {
         map.one_of(&["path_allowlist", "matches"])?;
     }
-    let texts = |field: &Field<'_>| field.list()?.iter().map(|item| item.checked(matches::prefix)).collect::<Read<Vec<_>>>();
+    let texts =
+        |field: &Field<'_>| field.list()?.iter().map(|item| item.checked(matches::prefix)).collect::<Read<Vec<_>>>();
     Ok(Route {
         host: map.required("host")?.checked(Host::new)?,
         path_allowlist: map.optional("path_allowlist", texts)?.unwrap_or_default(),
@@ -202,7 +207,8 @@ fn read_auth(field: &Field<'_>) -> Read<Auth> {
 
 fn read_pipelock(field: &Field<'_>) -> Read<Pipelock> {
     let map = field.map(&["tls_passthrough", "ssrf_ip_allowlist"])?;
-    let networks = |field: &Field<'_>| field.list()?.iter().map(|item| item.checked(Cidr::new)).collect::<Read<Vec<_>>>();
+    let networks =
+        |field: &Field<'_>| field.list()?.iter().map(|item| item.checked(Cidr::new)).collect::<Read<Vec<_>>>();
     Ok(Pipelock {
         tls_passthrough: map.optional("tls_passthrough", Field::boolean)?.unwrap_or_default(),
         ssrf_ip_allowlist: map.optional("ssrf_ip_allowlist", networks)?.unwrap_or_default(),
@@ -216,7 +222,9 @@ fn read_dlp(field: &Field<'_>) -> Read<Dlp> {
     let inbound = [("naive_injection_detection", InboundDetector::NaiveInjectionDetection)];
     let on_match = [("supervise", OnMatch::Supervise), ("redact", OnMatch::Redact), ("block", OnMatch::Block)];
     Ok(Dlp {
-        outbound_detectors: map.optional("outbound_detectors", |field| detectors(field, &outbound))?.unwrap_or_default(),
+        outbound_detectors: map
+            .optional("outbound_detectors", |field| detectors(field, &outbound))?
+            .unwrap_or_default(),
         inbound_detectors: map.optional("inbound_detectors", |field| detectors(field, &inbound))?.unwrap_or_default(),
         outbound_on_match: map.optional("outbound_on_match", |field| field.option(&on_match))?.unwrap_or_default(),
     })

@@ -29,7 +29,9 @@ fn bottles() -> impl Strategy<Value = Bottle> {
             if let Some(routes) = routes {
                 front["egress"] = serde_json::json!({"routes": routes.into_iter().map(route).collect::<Vec<_>>()});
             }
-            provider.into_iter().for_each(|template| front["agent_provider"] = serde_json::json!({ "template": template }));
+            provider
+                .into_iter()
+                .for_each(|template| front["agent_provider"] = serde_json::json!({ "template": template }));
             supervise.into_iter().for_each(|supervise| front["supervise"] = supervise.into());
             bottle(&front.to_string()) // JSON is YAML
         },
@@ -72,7 +74,8 @@ fn an_explicit_empty_value_clears_and_an_empty_name_does_not() {
         let merged = merge(parent.clone(), bottle(&format!("egress: {empty}")));
         assert_eq!(merged.egress.unwrap().routes, [], "{empty}");
     }
-    let merged = merge(parent.clone(), bottle("env: {}\ngit-gate: {repos: {}, user: {name: '', email: c@d}}\nsupervise: false"));
+    let merged =
+        merge(parent.clone(), bottle("env: {}\ngit-gate: {repos: {}, user: {name: '', email: c@d}}\nsupervise: false"));
     assert_eq!(merged.env, parent.env);
     assert_eq!(merged.git_gate.repos.unwrap().len(), 0);
     assert_eq!(merged.git_gate.user, GitUser { name: Some("Ann".into()), email: Some("c@d".into()) });

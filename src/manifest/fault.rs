@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use super::error::{Mark, shown};
 use super::invalid::Invalid;
 use super::limits::{FILE_MAX, MAX_DEPTH, MAX_NODES};
-use super::nearest::{listed, nearest};
+use super::nearest::{listed, nearest, there_are};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -47,11 +47,11 @@ pub enum Fault {
     // Keys and types.
     #[error("unknown key `{}` in {within}", shown(key))]
     UnknownKey { key: String, within: String, allowed: &'static [&'static str] },
-    #[error("key `{key}` in {within} is no more")]
+    #[error("key `{key}` in {within} is not taken any more")]
     RemovedKey { key: &'static str, within: String, instead: &'static str },
     #[error("{within} lacks the key `{key}`")]
     MissingKey { key: &'static str, within: String },
-    #[error("{key} is to be {expected}, and is {found}")]
+    #[error("{key} must be {expected}, not {found}")]
     WrongType { key: String, expected: &'static str, found: Found },
     #[error("`{}` is none of the values of {key}", shown(found))]
     NotAnOption { key: String, found: String, allowed: Vec<String> },
@@ -116,7 +116,9 @@ impl Fault {
             }
             Self::NoBottle { name, bottles } => return Some(choice(name, bottles)),
             Self::DuplicateKey { first, .. } => return Some(format!("it stands at {first} too: keep one of them")),
-            Self::SecondRoute { first, .. } => return Some(format!("one host, one route: add what differs to {first}")),
+            Self::SecondRoute { first, .. } => {
+                return Some(format!("one host, one route: add what differs to {first}"));
+            }
             Self::RemovedKey { instead, .. } => instead,
             Self::Invalid { problem, .. } => return problem.hint(),
             Self::WrongType { found, expected, .. } => wrong_type_hint(*found, expected)?,
@@ -157,6 +159,8 @@ impl Fault {
                 "agents may come with a repository, so what holds credentials, hosts and limits is in bottles only: move it \
                  into the bottle"
             }
+            Self::KeyNotText => "write `key: value`",
+            Self::TooDeep | Self::TooManyNodes => "no manifest needs as many: is it one?",
             Self::ExtendsItself | Self::ExtendsCycle { .. } => "let the last one of them extend nothing",
             _ => return None,
         })
@@ -168,14 +172,17 @@ fn wrong_type_hint(found: Found, expected: &str) -> Option<&'static str> {
         (Found::OldBool, "true or false") => Some("write `true` or `false`; `yes`, `no`, `on` and `off` are texts"),
         (Found::Text, "true or false") => Some("write `true` or `false`, without quotes"),
         (Found::Bool | Found::Number, "text") => Some("put it in quotes"),
-        (Found::Text, "a list") => Some("write it as `[…]`, or as lines that begin with `- `"),
-        _ => None,
+        (Found::Nothing, "text") => Some("write the value behind the colon; an empty text is `\"\"`"),
+        (_, "text") => Some("write a single text"),
+        (_, "a list") => Some("write it as `[…]`, or as lines that begin with `- `"),
+        (_, "a map") => Some("write its keys below it, indented, each as `key: value`"),
+        _ => Some("write `true` or `false`"),
     }
 }
 
 fn choice<T: AsRef<str>>(found: &str, allowed: &[T]) -> String {
     match nearest(found, allowed) {
-        Some(near) => format!("did you mean `{near}`? there are {}", listed(allowed)),
-        None => format!("there are {}", listed(allowed)),
+        Some(near) => format!("did you mean `{near}`? {}", there_are(allowed)),
+        None => there_are(allowed),
     }
 }

@@ -50,8 +50,7 @@ fn not_utf8(bytes: &[u8], valid: usize) -> Located {
 /// Keeps the indentation of the first line.
 fn trim_blank_lines(body: &str) -> &str {
     let body = body.trim_end();
-    let blank: usize =
-        body.split_inclusive('\n').take_while(|line| line.trim().is_empty()).map(str::len).sum();
+    let blank: usize = body.split_inclusive('\n').take_while(|line| line.trim().is_empty()).map(str::len).sum();
     body.get(blank..).unwrap_or_default()
 }
 

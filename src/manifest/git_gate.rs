@@ -16,7 +16,7 @@ use super::remote::Remote;
 #[schemars(deny_unknown_fields)]
 pub struct GitGate {
     /// Author of commits made in the bottle
-    #[schemars(default)]
+    #[schemars(with = "Option<GitUser>")]
     pub user: GitUser,
     /// Repositories that the gate serves, by the name it serves them under. None: not declared; a child inherits them.
     #[schemars(with = "Option<BTreeMap<Component, Repo>>")]
@@ -115,7 +115,13 @@ pub(super) fn read_user(field: &Field<'_>) -> Read<GitUser> {
     let map = field.map(&["name", "email"])?;
     let value = |key| {
         let text = map.optional(key, |field| {
-            field.checked(|text| if text.chars().any(char::is_control) { Err(Invalid::ControlCharacter) } else { Ok(text.trim().to_owned()) })
+            field.checked(|text| {
+                if text.chars().any(char::is_control) {
+                    Err(Invalid::ControlCharacter)
+                } else {
+                    Ok(text.trim().to_owned())
+                }
+            })
         })?;
         Ok(text.filter(|text| !text.is_empty()))
     };
@@ -158,7 +164,12 @@ fn read_key(map: &Fields<'_>) -> Read<RepoKey> {
 fn host_key(text: &str) -> Result<String, Invalid> {
     let mut words = text.split_whitespace();
     let (kind, key) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let known = ["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"].iter().any(|start| kind.starts_with(start));
+    let known =
+        ["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"].iter().any(|start| kind.starts_with(start));
     let base64 = key.len() >= 16 && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte));
-    if known && base64 && !text.chars().any(char::is_control) { Ok(format!("{kind} {key}")) } else { Err(Invalid::HostKey) }
+    if known && base64 && !text.chars().any(char::is_control) {
+        Ok(format!("{kind} {key}"))
+    } else {
+        Err(Invalid::HostKey)
+    }
 }

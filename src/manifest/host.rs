@@ -101,13 +101,42 @@ mod tests {
 
     #[test]
     fn hosts() {
-        for host in ["api.anthropic.com", "localhost", "API.Example.COM", "192.0.2.7", "xn--nxasmq6b.example", "1and1.de", "a-b.c"] {
+        for host in [
+            "api.anthropic.com",
+            "localhost",
+            "API.Example.COM",
+            "192.0.2.7",
+            "xn--nxasmq6b.example",
+            "1and1.de",
+            "a-b.c",
+        ] {
             assert_eq!(Host::new(host).unwrap().as_str(), host.to_ascii_lowercase());
         }
         let long = format!("{}.example", "a".repeat(64));
         for bad in [
-            "", ".", "a.", ".a", "a..b", "-a", "a-", "a_b", "*.example.com", "https://a", "a:443", "a/b", "a b", "bücher.de", "::1",
-            "1.2.3", "1.2.3.256", "0x7f.1", "127.1", "2130706433", "a.0x1", &long, &"a.".repeat(127).trim_end_matches('.').repeat(2),
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "-a",
+            "a-",
+            "a_b",
+            "*.example.com",
+            "https://a",
+            "a:443",
+            "a/b",
+            "a b",
+            "bücher.de",
+            "::1",
+            "1.2.3",
+            "1.2.3.256",
+            "0x7f.1",
+            "127.1",
+            "2130706433",
+            "a.0x1",
+            &long,
+            &"a.".repeat(127).trim_end_matches('.').repeat(2),
         ] {
             assert!(Host::new(bad).is_err(), "{bad}");
         }

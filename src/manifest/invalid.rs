@@ -97,10 +97,11 @@ impl Invalid {
                 Self::Provider { found, providers } => {
                     let near = super::nearest::nearest(found, providers);
                     let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
-                    let listed = super::nearest::listed(providers);
-                    return Some(format!("{near}there are {listed}; one of your own is a directory under `contrib`"));
+                    let there_are = super::nearest::there_are(providers);
+                    return Some(format!("{near}{there_are}; one of your own is a directory under `contrib`"));
                 }
-                Self::ControlCharacter | Self::Empty => return None,
+                Self::ControlCharacter => "write it in printable characters",
+                Self::Empty => "write something, or remove the key",
             }
             .to_owned(),
         )

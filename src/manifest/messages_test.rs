@@ -67,6 +67,7 @@ fn what_may_be_a_secret_is_never_repeated() {
 fn every_answer_has_a_way_out() {
     let text = std::fs::read_to_string(file()).unwrap();
     let lines: Vec<_> = text.lines().collect();
-    let without: Vec<_> = lines.windows(2).filter(|pair| pair[0].starts_with("= ") && !pair[1].starts_with("> ")).collect();
-    assert!(without.len() < 25, "{without:#?}");
+    let without: Vec<_> =
+        lines.windows(2).filter(|pair| pair[0].starts_with("= ") && !pair[1].starts_with("> ")).collect();
+    assert_eq!(without, [[""; 2]; 0]);
 }

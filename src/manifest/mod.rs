@@ -40,7 +40,7 @@ pub use fault::{Fault, Found};
 pub use host::{Cidr, Host};
 pub use invalid::{Invalid, RemoteFault};
 pub use name::{Component, Name, Variable};
-pub use nearest::{listed, nearest};
+pub use nearest::{listed, nearest, there_are};
 pub use remote::Remote;
 pub use warning::Warning;
 

@@ -59,7 +59,11 @@ impl Template {
                 Some(name) => Ok(Self::Own(name.clone())),
                 None => Err(Invalid::Provider {
                     found: other.to_owned(),
-                    providers: ["claude", "codex"].into_iter().chain(own.iter().map(Name::as_str)).map(str::to_owned).collect(),
+                    providers: ["claude", "codex"]
+                        .into_iter()
+                        .chain(own.iter().map(Name::as_str))
+                        .map(str::to_owned)
+                        .collect(),
                 }),
             },
         }
@@ -100,7 +104,8 @@ fn only_for_their_template() -> serde_json::Value {
 /// `own` are the directories in `contrib`.
 pub(super) fn read(field: &Field<'_>, own: &BTreeSet<Name>) -> Read<AgentProvider> {
     let map = field.map(KEYS)?;
-    let template = map.optional("template", |field| field.checked(|text| Template::new(text, own)))?.unwrap_or_default();
+    let template =
+        map.optional("template", |field| field.checked(|text| Template::new(text, own)))?.unwrap_or_default();
     let for_template = |key: &'static str, only: &Template| {
         if map.get(key).is_none() || template == *only {
             return Ok(());

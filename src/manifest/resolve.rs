@@ -55,7 +55,9 @@ impl ResolveError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Unset { names } => Some(format!("`export {}=…` first; the bottle's `env` asks for it", names.first()?)),
+            Self::Unset { names } => {
+                Some(format!("`export {}=…` first; the bottle's `env` asks for it", names.first()?))
+            }
             Self::Nul { .. } => None,
             Self::Ask { .. } => Some("start it from a terminal, or let the entry be `${NAME}` and set that".to_owned()),
         }

@@ -50,7 +50,8 @@ fn each_kind_goes_where_it_belongs() {
 #[test]
 fn all_that_is_not_set_is_said_before_anything_is_asked() {
     let mut host = Host { answer: Some(b"typed"), ..Host::default() };
-    let error = failure(&env(&[("A", "?Pass"), ("B", "${X}"), ("C", "${SET}"), ("D", "${Y}"), ("E", "${X}")]), &mut host);
+    let error =
+        failure(&env(&[("A", "?Pass"), ("B", "${X}"), ("C", "${SET}"), ("D", "${Y}"), ("E", "${X}")]), &mut host);
     assert_eq!(error.to_string(), "`X` and `Y` are not set in this environment");
     assert_eq!(error.hint().unwrap(), "`export X=…` first; the bottle's `env` asks for it");
     assert_eq!(host.asked, [""; 0]);

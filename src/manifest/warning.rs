@@ -55,13 +55,19 @@ impl fmt::Display for Warning {
                 path.display(),
                 own.join("bottles").display()
             ),
-            Self::Link { path } => write!(f, "`{}` is a symbolic link, which is not followed in a repository", path.display()),
+            Self::Link { path } => {
+                write!(f, "`{}` is a symbolic link, which is not followed in a repository", path.display())
+            }
             Self::Unreadable { path, errno } => write!(f, "`{}` cannot be read: {}", path.display(), errno.desc()),
             Self::TooMany { path } => {
                 write!(f, "`{}` has more than {MAX_FILES} files: the rest is not read", path.display())
             }
             Self::Old { path } => {
-                write!(f, "`{}` is a manifest of an old version: agents are files `.bot-bottle/agents/NAME.md`", path.display())
+                write!(
+                    f,
+                    "`{}` is a manifest of an old version: agents are files `.bot-bottle/agents/NAME.md`",
+                    path.display()
+                )
             }
         }
     }

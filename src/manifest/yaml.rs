@@ -26,7 +26,10 @@ pub struct Node {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// `plain` is unquoted: it may be a boolean, a number or nothing.
-    Scalar { text: String, plain: bool },
+    Scalar {
+        text: String,
+        plain: bool,
+    },
     List(Vec<Node>),
     /// Keys differ from one another.
     Map(Vec<(Key, Node)>),
@@ -80,6 +83,7 @@ fn is_number(text: &str) -> bool {
 pub fn read(yaml: &str) -> Result<Node, Located> {
     let mut options = Options::default();
     options.disallow_directives = true;
+    options.emit_unresolved_aliases = true; // so that each has its own error
     let mut builder = Builder::default();
     for event in Parser::new_from_str_with_options(yaml, options) {
         let (event, span) = event.map_err(|error| Located {
@@ -93,7 +97,10 @@ pub fn read(yaml: &str) -> Result<Node, Located> {
         })?;
     }
     let top = Mark { line: 1 + LINES_BEFORE, column: 1 };
-    Ok(builder.root.filter(|node| node.found() != Found::Nothing).unwrap_or(Node { at: top, value: Value::Map(vec![]) }))
+    Ok(builder
+        .root
+        .filter(|node| node.found() != Found::Nothing)
+        .unwrap_or(Node { at: top, value: Value::Map(vec![]) }))
 }
 
 /// The parser counts lines from 1 and columns from 0.
