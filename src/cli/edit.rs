@@ -26,10 +26,16 @@ pub fn run(name: Option<&str>, kind: Option<ManifestKind>) -> Result<ExitCode, F
     let before = fs::read(&target.path).map_err(|error| cannot("read", &target.path, &error))?;
     let copy = copy(&target, &before).map_err(|error| cannot("copy", &target.path, &error))?;
     loop {
-        edit(copy.path())?;
+        let edited = edit(copy.path());
         let text = fs::read(copy.path()).map_err(|error| cannot("read", copy.path(), &error))?;
-        if text == before {
-            return said("nothing was changed");
+        match edited {
+            Err(failure) if text == before => return Err(failure),
+            Err(failure) => {
+                report::error(&failure);
+                return Err(kept(&target, copy, "the editor failed"));
+            }
+            Ok(()) if text == before => return said("nothing was changed"),
+            Ok(()) => {}
         }
         match check(&catalogue, &target, copy.path(), &text) {
             Ok(()) => return replace(&target, &before, &text, copy),
@@ -110,7 +116,7 @@ fn edit(path: &Path) -> Result<(), Failure> {
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => {
-            let what = format!("the editor `{}` failed ({status}); nothing was changed", editor.display());
+            let what = format!("the editor `{}` failed ({status})", editor.display());
             Err(Failure::new(what, Some("set VISUAL or EDITOR to one that works here".to_owned())))
         }
         Err(error) => Err(Failure::new(error, None)),

@@ -44,7 +44,7 @@ fn interview<R: BufRead, W: Write>(asker: &mut Asker<R, W>, own: &Path) -> Resul
         own.display()
     ))?;
     let free = |kind: &str, text: &str| {
-        let name = Name::new(text).map_err(words)?;
+        let name = Name::new(text).map_err(|invalid| words(&invalid))?;
         match own.join(kind).join(format!("{name}.md")) {
             path if path.symlink_metadata().is_ok() => Err(format!("`{}` is there already", path.display())),
             path => Ok((name, path)),
@@ -70,8 +70,9 @@ fn bottle_text<R: BufRead, W: Write>(asker: &mut Asker<R, W>) -> Result<String, 
     let mut text = format!("---\nagent_provider:\n  template: {template}\n");
     if template == "claude" {
         let question = "Variable of this host that holds its token, by name (empty: log in by hand)";
-        let optional =
-            |text: &str| if text.is_empty() { Ok(None) } else { Variable::new(text).map(Some).map_err(words) };
+        let optional = |text: &str| {
+            if text.is_empty() { Ok(None) } else { Variable::new(text).map(Some).map_err(|invalid| words(&invalid)) }
+        };
         if let Some(name) = asker.until(question, "", optional)? {
             text += &format!("  auth_token: {}\n", scalar(name.as_str()));
         }
@@ -79,7 +80,7 @@ fn bottle_text<R: BufRead, W: Write>(asker: &mut Asker<R, W>) -> Result<String, 
         text += "  forward_host_credentials: true\n";
     }
     let hosts = asker.until("Hosts it may reach beside its own, separated by blanks", "", |text| {
-        text.split_whitespace().map(Host::new).collect::<Result<BTreeSet<_>, _>>().map_err(words)
+        text.split_whitespace().map(Host::new).collect::<Result<BTreeSet<_>, _>>().map_err(|invalid| words(&invalid))
     })?;
     if !hosts.is_empty() {
         text += "egress:\n  routes:\n";
@@ -110,7 +111,7 @@ fn scalar(text: &str) -> String {
     if plain { text.to_owned() } else { serde_json::Value::from(text).to_string() }
 }
 
-fn words(invalid: Invalid) -> String {
+fn words(invalid: &Invalid) -> String {
     let hint = invalid.hint().map(|hint| format!(": {hint}")).unwrap_or_default();
     format!("{invalid}{hint}")
 }

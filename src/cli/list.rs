@@ -79,20 +79,29 @@ fn bottle(catalogue: &Catalogue, name: &Name) -> Option<Bottle> {
     Some(Bottle { name: name.to_string(), path, lineage, error: failure.as_ref().map(ToString::to_string), failure })
 }
 
-#[expect(clippy::print_stdout, reason = "data that was asked for")]
 fn print(list: &List) {
     let names = list.agents.iter().map(|agent| &agent.name).chain(list.bottles.iter().map(|bottle| &bottle.name));
     let width = names.map(String::len).max().unwrap_or(0);
     for agent in &list.agents {
         let bottle = agent.bottle.as_ref().map(|bottle| format!("in bottle {bottle}")).unwrap_or_default();
         let theirs = if agent.source == Source::Repository { ", of this repository" } else { "" };
-        println!("agent   {:width$}  {bottle}{theirs}{}", agent.name, broken(agent.failure.is_some(), &bottle));
+        print_row(
+            "agent",
+            &agent.name,
+            width,
+            &format!("{bottle}{theirs}{}", broken(agent.failure.is_some(), &bottle)),
+        );
     }
     for bottle in &list.bottles {
         let lineage = bottle.lineage.as_deref().filter(|lineage| lineage.len() > 1);
         let lineage = lineage.map(|lineage| lineage.join(" → ")).unwrap_or_default();
-        println!("bottle  {:width$}  {lineage}{}", bottle.name, broken(bottle.failure.is_some(), &lineage));
+        print_row("bottle", &bottle.name, width, &format!("{lineage}{}", broken(bottle.failure.is_some(), &lineage)));
     }
+}
+
+#[expect(clippy::print_stdout, reason = "data that was asked for")]
+fn print_row(kind: &str, name: &str, width: usize, what: &str) {
+    println!("{}", format!("{kind:6}  {name:width$}  {what}").trim_end());
 }
 
 fn broken(broken: bool, before: &str) -> &'static str {

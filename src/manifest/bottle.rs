@@ -14,7 +14,9 @@ use super::name::Name;
 use super::provider::{self, AgentProvider};
 use super::yaml;
 
-/// A bottle's front matter. What is None is not declared, and inherited by [`extends`](super::extends).
+/// A bottle's front matter.
+// What is None is not declared, and inherited from the bottle that this one extends. Documentation of what is read from files is the
+// schema's too, so it is written for those who write them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Bottle {

@@ -98,7 +98,7 @@ impl<T> Entry<T> {
 
     fn parsed(&self, parse: impl FnOnce(&[u8]) -> Result<T, Located>) -> Result<&T, ManifestError> {
         let read = || {
-            let unread = |fault| ManifestError { file: self.path(), at: None, fault };
+            let unread = |fault| ManifestError { file: self.path(), at: None, fault: Box::new(fault) };
             parse(&self.directory.read(&self.file_name).map_err(unread)?).map_err(|error| error.in_file(&self.path()))
         };
         self.parsed.get_or_init(read).as_ref().map_err(Clone::clone)
@@ -313,7 +313,7 @@ impl Catalogue {
     /// As [`Self::bottle`].
     pub fn check_bottle(&self, name: &str, path: &Path, bytes: &[u8]) -> Result<MergedBottle, CatalogueError> {
         let file = BottleFile::parse(bytes, &self.providers).map_err(|error| error.in_file(path))?;
-        self.merged(name, &file).map_err(|error| in_copy(error, self.bottle_path(name), path))
+        self.merged(name, &file).map_err(|error| in_copy(error, self.bottle_path(name).as_deref(), path))
     }
 
     /// The same for an agent.
@@ -390,9 +390,9 @@ fn old_manifest(beside: &Path) -> Option<PathBuf> {
 }
 
 /// Says that a fault is in the copy that is being edited, not in the file.
-fn in_copy(error: CatalogueError, original: Option<PathBuf>, copy: &Path) -> CatalogueError {
+fn in_copy(error: CatalogueError, original: Option<&Path>, copy: &Path) -> CatalogueError {
     match error {
-        CatalogueError::File(error) if original.as_ref() == Some(&error.file) => {
+        CatalogueError::File(error) if original == Some(error.file.as_path()) => {
             ManifestError { file: copy.to_owned(), ..error }.into()
         }
         other => other,

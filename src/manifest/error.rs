@@ -33,7 +33,7 @@ pub struct Located {
 impl Located {
     #[must_use]
     pub fn in_file(self, file: &Path) -> ManifestError {
-        ManifestError { file: file.to_owned(), at: Some(self.at), fault: self.fault }
+        ManifestError { file: file.to_owned(), at: Some(self.at), fault: Box::new(self.fault) }
     }
 }
 
@@ -43,7 +43,7 @@ pub struct ManifestError {
     pub file: PathBuf,
     /// None for a file that could not be read at all.
     pub at: Option<Mark>,
-    pub fault: Fault,
+    pub fault: Box<Fault>,
 }
 
 impl fmt::Display for ManifestError {

@@ -92,10 +92,11 @@ impl<'a> Field<'a> {
 
     /// One of a few words, or numbers.
     pub(super) fn option<T: Copy>(&self, options: &[(&str, T)]) -> Read<T> {
-        let text = match (&self.node.value, self.node.found()) {
-            (Value::Scalar { text, .. }, Found::Text | Found::OldBool | Found::Number) => text,
-            _ => return Err(self.wrong("text")),
-        };
+        let is_word = matches!(self.node.found(), Found::Text | Found::OldBool | Found::Number);
+        let Value::Scalar { text, .. } = &self.node.value else { return Err(self.wrong("text")) };
+        if !is_word {
+            return Err(self.wrong("text"));
+        }
         match options.iter().find(|(word, _)| word == text) {
             Some((_, value)) => Ok(*value),
             None => Err(self.fault(Fault::NotAnOption {

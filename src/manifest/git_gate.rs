@@ -18,7 +18,8 @@ pub struct GitGate {
     /// Author of commits made in the bottle
     #[schemars(with = "Option<GitUser>")]
     pub user: GitUser,
-    /// Repositories that the gate serves, by the name it serves them under. None: not declared; a child inherits them.
+    /// Repositories that the gate serves, by the name it serves them under
+    // None: not declared, and inherited.
     #[schemars(with = "Option<BTreeMap<Component, Repo>>")]
     pub repos: Option<BTreeMap<Component, Repo>>,
 }

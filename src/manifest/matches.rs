@@ -68,15 +68,16 @@ fn read_match(field: &Field<'_>) -> Read<Match> {
     })
 }
 
+type MakeRule = fn(&Field<'_>) -> Read<PathRule>;
+
 fn read_path(field: &Field<'_>) -> Read<PathRule> {
     let map = field.map(&["type", "value"])?;
-    let kinds: [(&str, fn(String) -> PathRule); 3] =
-        [("exact", PathRule::Exact), ("prefix", PathRule::Prefix), ("regex", PathRule::Regex)];
-    let kind = map.required("type")?.option(&kinds)?;
-    let value = map.required("value")?;
-    let rule = kind(value.text()?.to_owned());
-    value.checked(|text| if matches!(rule, PathRule::Regex(_)) { regex(text) } else { prefix(text) })?;
-    Ok(rule)
+    let make = map.required("type")?.option::<MakeRule>(&[
+        ("exact", |field| Ok(PathRule::Exact(field.checked(prefix)?))),
+        ("prefix", |field| Ok(PathRule::Prefix(field.checked(prefix)?))),
+        ("regex", |field| Ok(PathRule::Regex(field.checked(regex)?))),
+    ])?;
+    make(&map.required("value")?)
 }
 
 fn read_header(field: &Field<'_>) -> Read<HeaderRule> {

@@ -30,13 +30,15 @@ fn taken_by_schema(kind: &str, front: &Value) -> bool {
 
 fn route(more: Value) -> Value {
     let mut route = json!({"host": "a.b"});
-    route.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let Value::Object(more) = more else { panic!("a map") };
+    route.as_object_mut().unwrap().extend(more);
     json!({"egress": {"routes": [route]}})
 }
 
 fn repo(more: Value) -> Value {
     let mut repo = json!({"url": "git@h:r"});
-    repo.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let Value::Object(more) = more else { panic!("a map") };
+    repo.as_object_mut().unwrap().extend(more);
     json!({"git-gate": {"repos": {"r": repo}}})
 }
 

@@ -41,7 +41,7 @@ impl fmt::Display for Warning {
             Self::Name { path } => write!(
                 f,
                 "`{}` is not read: a name is a lower-case letter, then lower-case letters, digits and `-`",
-                path.display()
+                path.to_string_lossy().chars().flat_map(char::escape_debug).collect::<String>() // any text, a repository's
             ),
             Self::Shadowed { name, used, unused } => write!(
                 f,
