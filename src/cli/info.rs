@@ -1,6 +1,7 @@
 //! `bottle-vmm info`: what an agent gets, with everything that its bottle extends. Values of variables are never shown.
 
-use super::manifests::{self, print_json};
+use super::manifests;
+use super::out;
 use super::report::Failure;
 use crate::manifest::egress::{Egress, Route};
 use crate::manifest::env::EnvEntry;
@@ -46,10 +47,10 @@ pub fn run(agent: Option<&str>, json: bool) -> Result<ExitCode, Failure> {
     let Some(agent) = agent else { return Err(which(&catalogue)) };
     let info = info(&catalogue, agent)?;
     if json {
-        print_json(&info)?;
+        out::json(&info)?;
     } else {
         manifests::warn(&catalogue);
-        print(&info);
+        print(&info)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -146,11 +147,11 @@ fn route_line(route: &Route) -> String {
     format!("{}{auth}{paths}", route.host)
 }
 
-#[expect(clippy::print_stdout, reason = "data that was asked for")]
-fn print(info: &Info) {
+fn print(info: &Info) -> Result<(), Failure> {
     for (label, lines) in lines(info) {
         for (index, line) in lines.iter().enumerate() {
-            println!("{:10} {line}", if index == 0 { label } else { "" });
+            out::line(format_args!("{:10} {line}", if index == 0 { label } else { "" }))?;
         }
     }
+    Ok(())
 }

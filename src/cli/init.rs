@@ -2,6 +2,7 @@
 //! leaves nothing behind; what is there already is never overwritten.
 
 use super::ask::{Asker, Terminal};
+use super::out;
 use super::report::Failure;
 use crate::manifest::{AgentFile, BottleFile, Host, Invalid, Name, Variable};
 use crate::paths;
@@ -27,15 +28,10 @@ pub fn run() -> Result<ExitCode, Failure> {
     };
     let drafts = interview(&mut terminal, &own)?;
     write_all(&own, &drafts)?;
-    tell(&drafts);
-    Ok(ExitCode::SUCCESS)
-}
-
-#[expect(clippy::print_stdout, reason = "the files that were made, for scripts to use")]
-fn tell(drafts: &[Draft]) {
-    for draft in drafts {
-        println!("{}", draft.path.display());
+    for draft in &drafts {
+        out::line(format_args!("{}", draft.path.display()))?;
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn interview<R: BufRead, W: Write>(asker: &mut Asker<R, W>, own: &Path) -> Result<[Draft; 2], Failure> {

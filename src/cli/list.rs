@@ -1,6 +1,7 @@
 //! `bottle-vmm list`: the agents and bottles that there are. A broken one is listed too, with what is wrong.
 
-use super::manifests::{self, print_json};
+use super::manifests;
+use super::out;
 use super::report::{self, Failure};
 use crate::manifest::{Catalogue, CatalogueError, Name, Source};
 use serde::Serialize;
@@ -45,9 +46,9 @@ pub fn run(json: bool) -> Result<ExitCode, Failure> {
         warnings: catalogue.warnings.iter().map(ToString::to_string).collect(),
     };
     if json {
-        print_json(&list)?;
+        out::json(&list)?;
     } else {
-        print(&list);
+        print(&list)?;
         manifests::warn(&catalogue);
         tell_failures(&list);
     }
@@ -79,7 +80,7 @@ fn bottle(catalogue: &Catalogue, name: &Name) -> Option<Bottle> {
     Some(Bottle { name: name.to_string(), path, lineage, error: failure.as_ref().map(ToString::to_string), failure })
 }
 
-fn print(list: &List) {
+fn print(list: &List) -> Result<(), Failure> {
     let names = list.agents.iter().map(|agent| &agent.name).chain(list.bottles.iter().map(|bottle| &bottle.name));
     let width = names.map(String::len).max().unwrap_or(0);
     for agent in &list.agents {
@@ -90,18 +91,18 @@ fn print(list: &List) {
             &agent.name,
             width,
             &format!("{bottle}{theirs}{}", broken(agent.failure.is_some(), &bottle)),
-        );
+        )?;
     }
     for bottle in &list.bottles {
         let lineage = bottle.lineage.as_deref().filter(|lineage| lineage.len() > 1);
         let lineage = lineage.map(|lineage| lineage.join(" → ")).unwrap_or_default();
-        print_row("bottle", &bottle.name, width, &format!("{lineage}{}", broken(bottle.failure.is_some(), &lineage)));
+        print_row("bottle", &bottle.name, width, &format!("{lineage}{}", broken(bottle.failure.is_some(), &lineage)))?;
     }
+    Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "data that was asked for")]
-fn print_row(kind: &str, name: &str, width: usize, what: &str) {
-    println!("{}", format!("{kind:6}  {name:width$}  {what}").trim_end());
+fn print_row(kind: &str, name: &str, width: usize, what: &str) -> Result<(), Failure> {
+    out::line(format_args!("{}", format!("{kind:6}  {name:width$}  {what}").trim_end()))
 }
 
 fn broken(broken: bool, before: &str) -> &'static str {

@@ -23,10 +23,3 @@ pub fn warn(catalogue: &Catalogue) {
         eprintln!("bottle-vmm: warning: {warning}");
     }
 }
-
-/// `value` as pretty JSON on standard output.
-#[expect(clippy::print_stdout, reason = "data that was asked for")]
-pub fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    println!("{}", serde_json::to_string_pretty(value).map_err(|error| Failure::new(error, None))?);
-    Ok(())
-}
