@@ -7,6 +7,7 @@ pub mod host;
 pub mod image;
 pub mod kernel;
 pub mod launch;
+pub mod manifest;
 pub mod monitor;
 pub mod net;
 pub mod paths;

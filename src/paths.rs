@@ -3,9 +3,9 @@
 use std::env;
 use std::path::PathBuf;
 
-/// Neither the variable nor HOME is an absolute path.
+/// The variable is not an absolute path, and neither is HOME, or may not stand in for it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no place to keep files: neither ${variable} nor $HOME is an absolute path")]
+#[error("there is no place to keep files: ${variable}, or else $HOME, has to be an absolute path")]
 pub struct NoHome {
     pub variable: &'static str,
 }
@@ -31,6 +31,25 @@ pub fn data() -> Result<PathBuf, NoHome> {
 /// [`NoHome`].
 pub fn cache() -> Result<PathBuf, NoHome> {
     base("XDG_CACHE_HOME", ".cache")
+}
+
+/// `$BOT_BOTTLE_HOME`, or `~/.bot-bottle`: bottles, agents and state, shared with bot-bottle.
+///
+/// # Errors
+/// [`NoHome`]. A relative `BOT_BOTTLE_HOME` is an error too: which bottles there are must not depend on the current directory.
+pub fn bot_bottle() -> Result<PathBuf, NoHome> {
+    let no_home = NoHome { variable: "BOT_BOTTLE_HOME" };
+    match env::var_os("BOT_BOTTLE_HOME").filter(|value| !value.is_empty()).map(PathBuf::from) {
+        Some(path) if path.is_absolute() => Ok(path),
+        Some(_) => Err(no_home),
+        None => Ok(home().ok_or(no_home)?.join(".bot-bottle")),
+    }
+}
+
+/// `$HOME`, if it is an absolute path.
+#[must_use]
+pub fn home() -> Option<PathBuf> {
+    env::var_os("HOME").map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
 fn base(variable: &'static str, under_home: &str) -> Result<PathBuf, NoHome> {

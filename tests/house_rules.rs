@@ -193,6 +193,28 @@ fn split(command: &str) -> Vec<String> {
     words
 }
 
+/// The fences of the section on manifests: a bottle, which extends another, and an agent in it.
+#[test]
+fn the_manifests_of_the_readme_are_valid() {
+    use bottle_vmm::manifest::{Catalogue, Places};
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    let fences: Vec<_> = text.split("```markdown\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let dir = tempfile::tempdir().unwrap();
+    for (path, text) in
+        [("bottles/dev.md", fences[0]), ("agents/coder.md", fences[1]), ("bottles/base.md", "---\n---\n")]
+    {
+        fs::create_dir_all(dir.path().join(path).parent().unwrap()).unwrap();
+        fs::write(dir.path().join(path), text).unwrap();
+    }
+    let places = Places { own: dir.path().to_owned(), home: None, current: dir.path().to_owned() };
+    let catalogue = Catalogue::open(&places).unwrap();
+    let agent = catalogue.agent("coder").unwrap();
+    let settings = catalogue.bottle_for(&agent).unwrap().settings;
+    assert_eq!((fences.len(), settings.env.len(), settings.egress.unwrap().routes.len()), (2, 3, 2));
+    assert_eq!(settings.git_gate.user.name.unwrap(), "Coder");
+    assert!(agent.file.prompt.starts_with("You work"));
+}
+
 #[test]
 fn the_changelog_keeps_its_form() {
     let text = fs::read_to_string(root().join("CHANGELOG.md")).unwrap();

@@ -23,6 +23,41 @@ pub enum Command {
     Pack(PackArgs),
     Inspect(InspectArgs),
     Images(ImagesArgs),
+    /// List agents and bottles
+    ///
+    /// A broken file is listed too, and what is wrong with it is said on standard error.
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what an agent gets: its bottle with everything that it extends
+    ///
+    /// Values of variables are never shown.
+    Info {
+        /// The agent
+        agent: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a first bottle and agent, after a few questions
+    Init,
+    /// Edit an agent or a bottle with $VISUAL or $EDITOR
+    ///
+    /// The file is replaced only by a valid text; one that is not is kept elsewhere.
+    Edit {
+        /// The agent or bottle
+        name: Option<String>,
+        /// Which of the two, where both have the name
+        #[arg(long, value_name = "KIND")]
+        kind: Option<ManifestKind>,
+    },
+    /// Print the JSON Schema of manifests, for editors to check them by
+    Schema {
+        /// Of one of the two [default: of either]
+        kind: Option<ManifestKind>,
+    },
     #[command(subcommand)]
     Kernel(KernelCommand),
     /// Check whether this machine can run bottles, and say what to do if not
@@ -50,6 +85,13 @@ pub enum Command {
     },
     /// Print the manual page (roff)
     Man,
+}
+
+/// The two kinds of manifests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ManifestKind {
+    Bottle,
+    Agent,
 }
 
 /// Measure

@@ -3,13 +3,19 @@
 //! One file per command; [`args`] is what was typed, and nothing in it is looked up.
 
 pub mod args;
+mod ask;
 mod bench;
 mod doctor;
+mod edit;
 mod egress;
 mod env;
 mod images;
+mod info;
+mod init;
 mod inspect;
 mod kernel;
+mod list;
+mod manifests;
 mod manual;
 mod out;
 mod pack;
@@ -18,6 +24,7 @@ mod quantity;
 mod report;
 mod run;
 mod sandbox;
+mod schema;
 
 use args::{Cli, Command};
 use clap::Parser as _;
@@ -40,6 +47,11 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Images(args) => images::run(&args),
         Command::Kernel(args) => kernel::run(args),
+        Command::List { json } => list::run(json),
+        Command::Info { agent, json } => info::run(agent.as_deref(), json),
+        Command::Init => init::run(),
+        Command::Edit { name, kind } => edit::run(name.as_deref(), kind),
+        Command::Schema { kind } => schema::run(kind),
         Command::Doctor { json } => doctor::run(json),
         Command::Egress { bottle, json } => egress::run(&bottle, json),
         Command::Bench(args) => bench::run(&args),

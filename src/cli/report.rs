@@ -40,7 +40,8 @@ from_hinting!(
     crate::net::policy::EntryError,
     crate::net::broker::BundleError,
     crate::net::ledger::LogError,
-    crate::net::inquiry::InquiryError
+    crate::net::inquiry::InquiryError,
+    crate::manifest::CatalogueError
 );
 
 impl From<LaunchError> for Failure {

@@ -1,0 +1,165 @@
+//! `bottle-vmm edit`: a manifest in an editor. What is edited is a copy, which replaces the file only once it is valid; a text that
+//! is not is kept, and whoever wrote it is asked again.
+
+use super::args::ManifestKind;
+use super::ask::Terminal;
+use super::manifests;
+use super::report::{self, Failure};
+use crate::manifest::{Catalogue, CatalogueError, Name, nearest, there_are};
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use tempfile::NamedTempFile;
+
+/// What is edited.
+struct Target {
+    kind: ManifestKind,
+    name: String,
+    path: PathBuf,
+}
+
+pub fn run(name: Option<&str>, kind: Option<ManifestKind>) -> Result<ExitCode, Failure> {
+    let catalogue = manifests::open()?;
+    let target = target(&catalogue, name, kind)?;
+    let before = fs::read(&target.path).map_err(|error| cannot("read", &target.path, &error))?;
+    let copy = copy(&target, &before).map_err(|error| cannot("copy", &target.path, &error))?;
+    loop {
+        let edited = edit(copy.path());
+        let text = fs::read(copy.path()).map_err(|error| cannot("read", copy.path(), &error))?;
+        match edited {
+            Err(failure) if text == before => return Err(failure),
+            Err(failure) => {
+                report::error(&failure);
+                return Err(kept(&target, copy, "the editor failed"));
+            }
+            Ok(()) if text == before => return said("nothing was changed"),
+            Ok(()) => {}
+        }
+        match check(&catalogue, &target, copy.path(), &text) {
+            Ok(()) => return replace(&target, &before, &text, copy),
+            Err(error) => {
+                report::error(&error.into());
+                if !again() {
+                    return Err(kept(&target, copy, "it is not valid"));
+                }
+            }
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "for people")]
+fn said(what: &str) -> Result<ExitCode, Failure> {
+    eprintln!("bottle-vmm: {what}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn again() -> bool {
+    Terminal::open().is_some_and(|mut terminal| terminal.yes("Edit again?", true).unwrap_or(false))
+}
+
+/// The file of that name; an agent and a bottle may share one.
+fn target(catalogue: &Catalogue, name: Option<&str>, kind: Option<ManifestKind>) -> Result<Target, Failure> {
+    let Some(name) = name else {
+        return Err(Failure::new("which agent or bottle?", Some(choices(catalogue, kind, ""))));
+    };
+    let wanted = |of: ManifestKind| kind.is_none_or(|kind| kind == of);
+    let agent = catalogue.agent_path(name).filter(|_| wanted(ManifestKind::Agent)).map(|(path, _)| path);
+    let bottle = catalogue.bottle_path(name).filter(|_| wanted(ManifestKind::Bottle));
+    let (kind, path) = match (agent, bottle) {
+        (Some(path), None) => (ManifestKind::Agent, path),
+        (None, Some(path)) => (ManifestKind::Bottle, path),
+        (Some(_), Some(_)) => {
+            let what = format!("there is an agent `{name}` and a bottle `{name}`");
+            return Err(Failure::new(
+                what,
+                Some(format!("`edit --kind agent {name}`, or `edit --kind bottle {name}`")),
+            ));
+        }
+        (None, None) => {
+            let what = format!("there is no agent or bottle `{}`", name.escape_debug());
+            return Err(Failure::new(what, Some(choices(catalogue, kind, name))));
+        }
+    };
+    Ok(Target { kind, name: name.to_owned(), path })
+}
+
+fn choices(catalogue: &Catalogue, kind: Option<ManifestKind>, name: &str) -> String {
+    let agents = catalogue.agent_names().filter(|_| kind != Some(ManifestKind::Bottle));
+    let bottles = catalogue.bottle_names().filter(|_| kind != Some(ManifestKind::Agent));
+    let mut names: Vec<_> = agents.chain(bottles).map(Name::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() {
+        return "there are none yet: `bottle-vmm init` makes the first".to_owned();
+    }
+    let near = nearest(name, &names).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+    format!("{near}{}", there_are(&names))
+}
+
+/// A private copy whose ending tells the editor what it is.
+fn copy(target: &Target, text: &[u8]) -> io::Result<NamedTempFile> {
+    let mut copy = tempfile::Builder::new().prefix(&format!("{}-", target.name)).suffix(".md").tempfile()?;
+    copy.write_all(text)?;
+    Ok(copy)
+}
+
+/// The editor's variable may hold options, so it goes through a shell, as with git.
+fn edit(path: &Path) -> Result<(), Failure> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let editor = set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| "vi".into());
+    let mut script = OsString::from("exec ");
+    script.push(&editor);
+    script.push(" \"$@\"");
+    let status = Command::new("sh").arg("-c").arg(script).arg("sh").arg(path).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => {
+            let what = format!("the editor `{}` failed ({status})", editor.display());
+            Err(Failure::new(what, Some("set VISUAL or EDITOR to one that works here".to_owned())))
+        }
+        Err(error) => Err(Failure::new(error, None)),
+    }
+}
+
+fn check(catalogue: &Catalogue, target: &Target, path: &Path, text: &[u8]) -> Result<(), CatalogueError> {
+    match target.kind {
+        ManifestKind::Bottle => catalogue.check_bottle(&target.name, path, text).map(|_| ()),
+        ManifestKind::Agent => catalogue.check_agent(path, text).map(|_| ()),
+    }
+}
+
+/// Puts the text in the file's place at once, or not at all; a link stays one, its target is replaced.
+fn replace(target: &Target, before: &[u8], text: &[u8], copy: NamedTempFile) -> Result<ExitCode, Failure> {
+    let written = || -> io::Result<bool> {
+        let path = target.path.canonicalize()?;
+        if fs::read(&path)? != before {
+            return Ok(false);
+        }
+        let mut new = NamedTempFile::new_in(path.parent().unwrap_or(Path::new("/")))?;
+        new.write_all(text)?;
+        new.as_file().set_permissions(fs::metadata(&path)?.permissions())?;
+        new.as_file().sync_all()?;
+        new.persist(&path)?;
+        Ok(true)
+    };
+    match written() {
+        Ok(true) => said(&format!("`{}` is written", target.path.display())),
+        Ok(false) => Err(kept(target, copy, "somebody else changed the file in the meantime")),
+        Err(error) => Err(kept(target, copy, &format!("it cannot be written: {error}"))),
+    }
+}
+
+/// The text outlives the program where it does not become the file.
+fn kept(target: &Target, copy: NamedTempFile, why: &str) -> Failure {
+    let what = format!("`{}` stays as it was: {why}", target.path.display());
+    match copy.keep() {
+        Ok((_, path)) => Failure::new(what, Some(format!("what you wrote is kept in `{}`", path.display()))),
+        Err(error) => Failure::new(what, Some(format!("what you wrote could not be kept: {error}"))),
+    }
+}
+
+fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("cannot {what} `{}`: {error}", path.display()), None)
+}

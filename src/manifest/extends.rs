@@ -1,0 +1,36 @@
+//! How a bottle's settings and its parent's become one. Law: pure and associative, so a lineage can be folded from either end; the
+//! child wins.
+//!
+//! `env` goes by variable and `git-gate.user` by field. `agent_provider`, `git-gate.repos`, `egress` and `supervise` are replaced
+//! whole where the child declares them: a child's list of routes is then all there is to read, and an empty one closes everything.
+
+use super::bottle::Bottle;
+use super::git_gate::{GitGate, GitUser};
+
+/// `parent` as `child` changes it. What the result extends is what the parent does.
+#[must_use]
+pub fn merge(parent: Bottle, child: Bottle) -> Bottle {
+    let mut env = parent.env;
+    env.extend(child.env);
+    Bottle {
+        extends: parent.extends,
+        env,
+        agent_provider: child.agent_provider.or(parent.agent_provider),
+        git_gate: GitGate {
+            user: overlay(parent.git_gate.user, child.git_gate.user),
+            repos: child.git_gate.repos.or(parent.git_gate.repos),
+        },
+        egress: child.egress.or(parent.egress),
+        supervise: child.supervise.or(parent.supervise),
+    }
+}
+
+/// Field by field; an agent's over its bottle's goes the same way.
+#[must_use]
+pub fn overlay(under: GitUser, over: GitUser) -> GitUser {
+    GitUser { name: over.name.or(under.name), email: over.email.or(under.email) }
+}
+
+#[cfg(test)]
+#[path = "extends_test.rs"]
+mod tests;

@@ -1,0 +1,161 @@
+//! The commands around manifests, as a person runs them: in a home and a repository of the test's own, without a terminal.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use tempfile::TempDir;
+
+struct Home(TempDir);
+
+struct Answer {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Home {
+    fn new() -> Self {
+        let home = Self(tempfile::tempdir().unwrap());
+        for directory in ["tmp", "repo/.bot-bottle/agents", ".bot-bottle/bottles", ".bot-bottle/agents"] {
+            fs::create_dir_all(home.path(directory)).unwrap();
+        }
+        home
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.0.path().join(path)
+    }
+
+    fn with(self, path: &str, text: &str) -> Self {
+        fs::write(self.path(path), text).unwrap();
+        self
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path(path)).unwrap()
+    }
+
+    fn run(&self, editor: &str, arguments: &[&str]) -> Answer {
+        // A session of its own has no terminal to ask on.
+        let mut command = Command::new("setsid");
+        command.arg("--wait").arg(env!("CARGO_BIN_EXE_bottle-vmm")).args(arguments).current_dir(self.path("repo"));
+        command.env_remove("BOT_BOTTLE_HOME").env_remove("VISUAL").env("EDITOR", editor);
+        let output = command.env("HOME", self.0.path()).env("TMPDIR", self.path("tmp")).output().unwrap();
+        let plain = |bytes| String::from_utf8(bytes).unwrap().replace(&format!("{}/", self.0.path().display()), "");
+        Answer { code: output.status.code().unwrap(), stdout: plain(output.stdout), stderr: plain(output.stderr) }
+    }
+}
+
+fn home() -> Home {
+    Home::new()
+        .with(".bot-bottle/bottles/base.md", "---\nenv: {A: canary-literal, B: \"${B}\", C: ?Your word}\n---\n")
+        .with(".bot-bottle/bottles/dev.md", "---\nextends: base\nenv: {A: canary-child}\n---\n")
+        .with(".bot-bottle/agents/coder.md", "---\nbottle: dev\n---\nGo.\n")
+        .with("repo/.bot-bottle/agents/theirs.md", "---\nbottle: nope\n---\n")
+}
+
+#[test]
+fn list_has_everything_and_what_is_wrong_with_it() {
+    let answer = home().run("", &["list"]);
+    assert_eq!(
+        answer.stdout,
+        "agent   coder   in bottle dev\nagent   theirs  in bottle nope, of this repository, broken\n\
+         bottle  base\nbottle  dev     base → dev\n"
+    );
+    assert_eq!(
+        answer.stderr,
+        "bottle-vmm: repo/.bot-bottle/agents/theirs.md:2:9: there is no bottle `nope`\nhint: there are `base` and `dev`\n"
+    );
+    assert_eq!(answer.code, 0);
+    let json: serde_json::Value = serde_json::from_str(&home().run("", &["list", "--json"]).stdout).unwrap();
+    assert_eq!(json["agents"][1]["error"].as_str().unwrap().split_once(": ").unwrap().1, "there is no bottle `nope`");
+    assert_eq!(json["bottles"][1]["lineage"], serde_json::json!(["base", "dev"]));
+}
+
+#[test]
+fn info_has_names_of_variables_and_never_a_value() {
+    let answer = home().run("", &["info", "coder"]);
+    assert_eq!(
+        answer.stdout,
+        "agent      coder (.bot-bottle/agents/coder.md)\nbottle     base → dev\nprovider   claude\n\
+         env        A (literal)\n           B (from $B)\n           C (asked for: Your word)\n\
+         supervise  no\nprompt     3 characters\n"
+    );
+    let json = home().run("", &["info", "coder", "--json"]);
+    for said in [answer.stdout, json.stdout.clone()] {
+        assert!(!said.contains("canary"), "{said}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["env"][2], serde_json::json!({"name": "C", "kind": "secret", "prompt": "Your word"}));
+    let nobody = home().run("", &["info"]);
+    assert_eq!(
+        (nobody.code, nobody.stderr.as_str()),
+        (125, "bottle-vmm: which agent?\nhint: there are `coder` and `theirs`\n")
+    );
+}
+
+#[test]
+fn edit_takes_a_valid_text_and_keeps_another() {
+    let home = home();
+    let valid = home.run("sed -i s/child/other/", &["edit", "dev"]);
+    assert_eq!(valid.stderr, "bottle-vmm: `.bot-bottle/bottles/dev.md` is written\n");
+    assert!(home.read(".bot-bottle/bottles/dev.md").contains("canary-other"));
+
+    let before = home.read(".bot-bottle/bottles/dev.md");
+    let broken = home.run("sed -i s/extends/extnds/", &["edit", "dev"]);
+    assert_eq!((broken.code, home.read(".bot-bottle/bottles/dev.md")), (125, before));
+    let kept = fs::read_dir(home.path("tmp")).unwrap().next().unwrap().unwrap();
+    assert!(fs::read_to_string(kept.path()).unwrap().contains("extnds"));
+    let place = kept.file_name().into_string().unwrap();
+    for said in [format!("tmp/{place}:2:1: unknown key `extnds`"), format!("kept in `tmp/{place}`")] {
+        assert!(broken.stderr.contains(&said), "{said} is not in {}", broken.stderr);
+    }
+    assert!(!broken.stderr.contains("canary"));
+    fs::remove_file(kept.path()).unwrap();
+
+    assert_eq!(home.run("true", &["edit", "dev"]).stderr, "bottle-vmm: nothing was changed\n");
+    let failed = home.run("false", &["edit", "dev"]);
+    assert!(failed.stderr.starts_with("bottle-vmm: the editor `false` failed"), "{}", failed.stderr);
+    assert_eq!(fs::read_dir(home.path("tmp")).unwrap().count(), 0, "nothing is left");
+}
+
+#[test]
+fn edit_does_not_overwrite_what_changed_in_the_meantime() {
+    let home = home();
+    let file = home.path(".bot-bottle/bottles/dev.md");
+    let editor = format!("sh -c 'echo more >>{}; echo mine >>\"$0\"'", file.display());
+    let answer = home.run(&editor, &["edit", "dev"]);
+    assert!(answer.stderr.contains("somebody else changed the file in the meantime"), "{}", answer.stderr);
+    assert!(home.read(".bot-bottle/bottles/dev.md").ends_with("more\n"));
+}
+
+#[test]
+fn edit_asks_which_where_a_name_is_both() {
+    let home = home().with(".bot-bottle/agents/dev.md", "---\nbottle: dev\n---\n");
+    let answer = home.run("true", &["edit", "dev"]);
+    assert_eq!(
+        answer.stderr,
+        "bottle-vmm: there is an agent `dev` and a bottle `dev`\nhint: `edit --kind agent dev`, or `edit --kind bottle dev`\n"
+    );
+    assert_eq!(home.run("true", &["edit", "--kind", "bottle", "dev"]).code, 0);
+}
+
+#[test]
+fn a_home_that_depends_on_the_current_directory_is_refused() {
+    let home = home();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bottle-vmm"));
+    let output = command.arg("list").env("BOT_BOTTLE_HOME", ".bot-bottle").current_dir(home.0.path()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("bottle-vmm: there is no place to keep files: $BOT_BOTTLE_HOME"), "{said}");
+}
+
+#[test]
+fn without_a_terminal_init_says_so_and_writes_nothing() {
+    let home = Home(tempfile::tempdir().unwrap());
+    fs::create_dir_all(home.path("repo")).unwrap();
+    let answer = home.run("", &["init"]);
+    assert_eq!((answer.code, home.path(".bot-bottle").exists()), (125, false));
+    assert!(answer.stderr.contains("there is no terminal"), "{}", answer.stderr);
+}
