@@ -28,7 +28,8 @@ mod schema;
 
 use args::{Cli, Command};
 use clap::Parser as _;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use crate::launch::EXIT_OURS;
@@ -64,9 +65,31 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What to do instead of something that docker has and bottles have not.
+fn habit(error: &clap::Error) -> Option<&'static str> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
+    Some(match word.split('=').next()? {
+        "-v" | "--volume" | "--mount" => {
+            "there are no mounts: `tar c DIR | bottle-vmm run -i … -- sh -c 'tar x && …'` takes files in, `tar c` in the command takes them out"
+        }
+        "-p" | "--publish" => "nothing listens outside for a bottle; what it may reach is given with `--allow`",
+        "--network" => "there is no network unless something is allowed: `--allow CIDR[:PORT]`",
+        "-d" | "--detach" => "a bottle lives as long as its command: let the shell put it into the background",
+        "--privileged" | "--cap-add" | "--security-opt" => {
+            "inside its own machine the command may do everything its user may: give `--user root`"
+        }
+        word if !word.starts_with('-') => "the image is given with `--image`, and the command after `--`",
+        _ => return None,
+    })
+}
+
 /// Help is data and a success; a wrong command line is ours to report, with docker's code for it.
 fn usage(error: &clap::Error) -> ExitCode {
     let _ = error.print();
+    if let Some(hint) = habit(error) {
+        // As clap prints its own; a closed standard error is the caller's choice.
+        let _ = writeln!(std::io::stderr(), "\n  hint: {hint}");
+    }
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
         _ => ExitCode::from(EXIT_OURS),

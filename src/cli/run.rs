@@ -84,6 +84,8 @@ pub fn run(args: &RunArgs, begin_ns: u64) -> Result<ExitCode, Failure> {
     }
     let egress = egress::plan(args)?;
     let ledger = egress.as_ref().map(|egress| Arc::clone(&egress.ledger));
+    // Now, and not when the command's exit code would be lost with it.
+    let timings_file = args.timings.as_deref().map(create).transpose()?;
     timings.mark(Phase::Parsed);
     let bottle = prepare(args, egress)?;
     timings.mark(Phase::ImageReady);
@@ -96,10 +98,14 @@ pub fn run(args: &RunArgs, begin_ns: u64) -> Result<ExitCode, Failure> {
     if let Outcome::TimedOut(limit) = outcome {
         say(&format!("the command was ended after {} s (--timeout)", limit.as_secs_f64()));
     }
-    if let Some(path) = &args.timings {
-        timings.write(path).map_err(|source| RunError::Timings { path: path.clone(), source })?;
+    if let Some(Err(error)) = timings_file.map(|file| timings.write(file)) {
+        say(&format!("the timings cannot be written: {error}"));
     }
     Ok(ExitCode::from(outcome.exit_code()))
+}
+
+fn create(path: &Path) -> Result<File, RunError> {
+    File::create(path).map_err(|source| RunError::Timings { path: path.to_owned(), source })
 }
 
 #[expect(clippy::print_stderr, reason = "a message to the person at the terminal")]
@@ -160,7 +166,8 @@ fn prepare(args: &RunArgs, egress: Option<Egress>) -> Result<Bottle, Failure> {
         command: command(args, &config, variables)?,
         console: args.console,
         boot_limit: args.boot_timeout.0,
-        time_limit: args.timeout.map(|limit| limit.0),
+        // As timeout(1) has it, 0 is no limit.
+        time_limit: args.timeout.map(|limit| limit.0).filter(|limit| !limit.is_zero()),
         measure: args.timings.is_some(),
         confinement: sandbox::confinement(&args.no_sandbox),
         probe: args.sandbox_probe,

@@ -82,9 +82,10 @@ impl LaunchError {
             Self::Claim(error) => error.hint(),
             Self::Egress(error) => error.hint(),
             Self::TooLong(error) => error.hint(),
-            Self::Silent { .. } | Self::GuestEnded { .. } | Self::AgentGone { .. } | Self::MonitorGone { .. } => {
-                Some(look.to_owned())
-            }
+            Self::MonitorGone { .. } => Some(format!(
+                "if nobody killed it, the host ran out of memory: give the bottle less with `--mem`. {look}"
+            )),
+            Self::Silent { .. } | Self::GuestEnded { .. } | Self::AgentGone { .. } => Some(look.to_owned()),
             Self::Root { fault: DiskFault::Changed, .. } => Some(
                 "`bottle-vmm inspect --verify FILE` tells what else is damaged; copy or pack it again, or, if it is one of the \
                  cache, remove it: it is then made anew"

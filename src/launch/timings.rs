@@ -4,7 +4,6 @@ use crate::monitor::process::now_ns;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;
-use std::path::Path;
 
 /// The phases, in the order in which a run goes through them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -85,7 +84,7 @@ impl Timings {
 
     /// # Errors
     /// When the file cannot be written.
-    pub fn write(&self, path: &Path) -> io::Result<()> {
-        serde_json::to_writer_pretty(File::create(path)?, self).map_err(io::Error::from)
+    pub fn write(&self, file: File) -> io::Result<()> {
+        serde_json::to_writer_pretty(file, self).map_err(io::Error::from)
     }
 }
