@@ -14,7 +14,7 @@ use vm_memory::VolatileSlice;
 pub const GUEST_MAC: [u8; 6] = [0x02, 0x62, 0x6f, 0x74, 0, 3];
 /// Everybody else's.
 pub const OUR_MAC: [u8; 6] = [0x02, 0x62, 0x6f, 0x74, 0, 1];
-/// Largest IP packet in either direction, in bytes: the largest that is a multiple of a cache line's part of 16.
+/// Largest IP packet in either direction, in bytes: the largest multiple of 16.
 pub const MTU: u16 = 65_520;
 
 pub(super) const ETHERNET: usize = 14;

@@ -17,12 +17,38 @@ const GUEST: [u8; 4] = [192, 168, 7, 3];
 enum Event {
     Raw(Vec<u8>),
     /// A whole packet with some bytes changed.
-    Tcp { port: u8, server: u8, seq: u8, ack: i16, window: u16, flags: u8, data: u16, change: Option<(u8, u8)> },
-    Udp { port: u8, server: u8, data: u16, change: Option<(u8, u8)> },
-    Connected { flow: u8, socket: Script },
-    Refused { flow: u8, cause: u8 },
-    Ready { flow: u8, hung_up: bool },
-    Start { checksum: bool, segmentation: bool },
+    Tcp {
+        port: u8,
+        server: u8,
+        seq: u8,
+        ack: i16,
+        window: u16,
+        flags: u8,
+        data: u16,
+        change: Option<(u8, u8)>,
+    },
+    Udp {
+        port: u8,
+        server: u8,
+        data: u16,
+        change: Option<(u8, u8)>,
+    },
+    Connected {
+        flow: u8,
+        socket: Script,
+    },
+    Refused {
+        flow: u8,
+        cause: u8,
+    },
+    Ready {
+        flow: u8,
+        hung_up: bool,
+    },
+    Start {
+        checksum: bool,
+        segmentation: bool,
+    },
     Take(u8),
     Pass(u16),
 }
@@ -123,7 +149,10 @@ libfuzzer_sys::fuzz_target!(|events: Vec<Event>| {
             }
             Event::Udp { port, server, data, change } => {
                 let mut frame = Vec::new();
-                to(server % 4).udp(port.into(), 53).write(&mut frame, &vec![7; data.min(65_000).into()]).expect("a frame");
+                to(server % 4)
+                    .udp(port.into(), 53)
+                    .write(&mut frame, &vec![7; data.min(65_000).into()])
+                    .expect("a frame");
                 changed(frame, change)
             }
             Event::Connected { flow, socket } => {
@@ -147,8 +176,10 @@ libfuzzer_sys::fuzz_target!(|events: Vec<Event>| {
                     let Some(frame) = stack.outgoing() else { break };
                     assert!(frame.head.len() + frame.body.len() <= 14 + 65_520);
                     if frame.head.len() >= 54 && frame.head[23] == 6 {
-                        let word = |at: usize| u32::from_be_bytes(frame.head[at..at + 4].try_into().expect("four bytes"));
-                        let length = u32::try_from(frame.body.len()).expect("a frame") + u32::from(frame.head[47] & 3 != 0);
+                        let word =
+                            |at: usize| u32::from_be_bytes(frame.head[at..at + 4].try_into().expect("four bytes"));
+                        let length =
+                            u32::try_from(frame.body.len()).expect("a frame") + u32::from(frame.head[47] & 3 != 0);
                         last[usize::from(frame.head[37])] = (word(38).wrapping_add(length), word(42));
                     }
                     stack.sent(now);
