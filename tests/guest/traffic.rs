@@ -68,7 +68,7 @@ fn a_thousand_connections_are_open_at_once() {
 fn connections_leave_nothing_behind() {
     beside_a_server(|| {
         let script = format!("tput dial {SERVER} 500; read next; tput dial {SERVER} 2500; read next");
-        let mut command = bottle().into_command(&["sh", "-c", &script]);
+        let mut command = bottle().with(&["-i"]).into_command(&["sh", "-c", &script]);
         let mut launcher = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (mut stdin, stdout) = (launcher.stdin.take().unwrap(), launcher.stdout.take().unwrap());
         let mut lines = BufReader::new(stdout).lines();
