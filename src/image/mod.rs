@@ -24,6 +24,7 @@ mod merge;
 mod pack;
 mod parts;
 mod reference;
+mod root;
 mod root_directory;
 mod stream;
 mod tar;
@@ -37,8 +38,10 @@ use std::path::{Path, PathBuf};
 
 pub use cache::Cache;
 pub use config::ImageConfig;
+pub use erofs::{Features, RootCompression, UnknownCompression};
 pub use error::ImageError;
 pub use limits::Limits;
+pub use root::write_root;
 
 use cache::Key;
 use default_root::DefaultRoot;
@@ -263,7 +266,7 @@ impl Opener<'_> {
         }
         let draft = self.cache.draft()?;
         let file = draft.writer().map_err(failed)?;
-        let packed = pack(&tree, &contents, (file, directory), identity, self.progress)?;
+        let packed = pack(&tree, &contents, (file, directory), identity, RootCompression::default(), self.progress)?;
         self.cache.publish(draft, packed, config)
     }
 

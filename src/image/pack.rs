@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::digest::{Digest, Digester, HashingReader};
-use super::erofs::{ImageWriter, StoreError};
+use super::erofs::{ImageWriter, RootCompression, StoreError};
 use super::error::ImageError;
 use super::tree::{ContentId, InodeId, Kind, Tree};
 use crate::progress::Progress;
@@ -45,13 +45,14 @@ pub(crate) fn pack(
     contents: &dyn Contents,
     (file, directory): (File, &Path),
     identity: Identity,
+    compression: RootCompression,
     progress: &dyn Progress,
 ) -> Result<Packed, ImageError> {
     let files = reachable_files(tree);
     let total = files.values().map(|&(_, size)| size).fold(0, u64::saturating_add);
     let wanted: Vec<_> = files.keys().copied().collect();
     let mut digests = BTreeMap::new();
-    let mut writer = ImageWriter::new(tree, file);
+    let mut writer = ImageWriter::new(tree, file, compression);
     let mut done = 0;
     progress.step("writing the root file system");
     contents.deliver(&wanted, &mut |content, bytes| {
@@ -67,7 +68,7 @@ pub(crate) fn pack(
         };
         stored.map_err(|error| match error {
             StoreError::Read(_) | StoreError::Short { .. } => contents.unreadable(content, error),
-            StoreError::Write(_) | StoreError::TooLarge => store_error(directory, error),
+            StoreError::Write(_) | StoreError::Compress(_) | StoreError::TooLarge => store_error(directory, error),
         })?;
         done += size;
         progress.advance(done, total);

@@ -203,10 +203,70 @@ fn read_inode(image: &[u8], nid: u64) -> Seen {
             let whole = size - size % 4096;
             [&image[device_or_block as usize * 4096..][..whole], &image[start..start + size % 4096]].concat()
         }
+        1 => read_compressed(image, (at + header + xattr_bytes).next_multiple_of(8), size),
         other => panic!("layout {other}"),
     };
     let device = if has_data { 0 } else { device_or_block };
     Seen { nid, mode, uid, gid, links, mtime, device, data, xattrs }
+}
+
+/// The data of a compressed inode with its map at `map`, extent by extent as the kernel would go through it.
+fn read_compressed(image: &[u8], map: usize, size: usize) -> Vec<u8> {
+    let header = u64_at(image, map);
+    if header >> 63 == 1 {
+        assert!(u32_at(image, 1024 + 80) & 0x20 != 0, "packed without the feature");
+        let packed = read_inode(image, u64_at(image, 1024 + 96));
+        let offset = usize::try_from(header & !(1 << 63)).unwrap();
+        return packed.data[offset..offset + size].to_vec();
+    }
+    assert!(u32_at(image, 1024 + 80) & 3 == 3, "compressed without the features");
+    assert_eq!(u16_at(image, map + 4), 2, "several blocks an extent, nothing else");
+    let algorithm = image[map + 6];
+    assert_eq!(u16_at(image, 1024 + 84), 1 << algorithm);
+    let index = |cluster: usize| {
+        let at = map + 16 + cluster * 8;
+        assert_eq!(u16_at(image, at + 2), 0, "extents begin at clusters");
+        (u16_at(image, at), u32_at(image, at + 4), u16_at(image, at + 4), u16_at(image, at + 6))
+    };
+    let clusters = size.div_ceil(4096);
+    let mut data = Vec::new();
+    while data.len() < size {
+        let head = data.len() / 4096;
+        let (kind, block, ..) = index(head);
+        let stored = &image[block as usize * 4096..];
+        if kind == 0 {
+            data.extend(&stored[..4096.min(size - data.len())]);
+            continue;
+        }
+        assert_eq!(kind, 1);
+        let length = (head + 1..clusters).take_while(|&cluster| index(cluster).0 == 2).count() + 1;
+        assert!(length > 1, "nothing to be gained");
+        for (distance, cluster) in (head + 1..head + length).enumerate() {
+            let (_, _, back, forth) = index(cluster);
+            assert!(distance == 0 || usize::from(back) == distance + 1, "{back} back");
+            assert_eq!(usize::from(forth), length - distance - 1);
+        }
+        let count = index(head + 1).2;
+        assert!(count & 0x800 != 0, "the first after a head counts blocks");
+        let blocks = usize::from(count & !0x800);
+        assert!(blocks < length);
+        let stored = &stored[..blocks * 4096];
+        let start = stored.iter().position(|&byte| byte != 0).unwrap();
+        assert!(start < 4096, "a block of padding");
+        let wanted = (length * 4096).min(size - data.len());
+        data.extend(decompress(algorithm, &stored[start..], wanted));
+    }
+    data
+}
+
+fn decompress(algorithm: u8, stored: &[u8], wanted: usize) -> Vec<u8> {
+    let plain = match algorithm {
+        0 => lz4_flex::block::decompress(stored, wanted).unwrap(),
+        3 => zstd::decode_all(stored).unwrap(),
+        other => panic!("algorithm {other}"),
+    };
+    assert_eq!(plain.len(), wanted);
+    plain
 }
 
 fn read_xattrs(area: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {

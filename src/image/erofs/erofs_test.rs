@@ -2,7 +2,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use proptest::prelude::*;
 
-use super::{ImageWriter, StoreError};
+use super::{ImageWriter, RootCompression, StoreError};
 use crate::image::testing::{fsck_erofs, read_erofs};
 use crate::image::tree::{ContentId, Device, Inode, InodeId, Kind, Meta, Time, Tree};
 
@@ -22,7 +22,7 @@ fn file(size: usize) -> Kind {
 
 /// The image of a tree whose files hold the bytes of `data`, each from its start.
 fn image(tree: &Tree, data: &[u8]) -> Vec<u8> {
-    let mut writer = ImageWriter::new(tree, tempfile::tempfile().unwrap());
+    let mut writer = ImageWriter::new(tree, tempfile::tempfile().unwrap(), RootCompression::None);
     for (id, _) in tree.breadth_first() {
         writer.store(id, &mut &*data).unwrap();
     }
@@ -112,7 +112,7 @@ fn zeros_become_holes_and_read_as_zeros() {
     let size = 64 << 20;
     let big = add(&mut tree, InodeId::ROOT, b"zeros", file(size));
     let next = add(&mut tree, InodeId::ROOT, b"next", file(3));
-    let mut writer = ImageWriter::new(&tree, tempfile::tempfile().unwrap());
+    let mut writer = ImageWriter::new(&tree, tempfile::tempfile().unwrap(), RootCompression::None);
     writer.store(big, &mut io::repeat(0)).unwrap();
     writer.store(next, &mut &b"abc"[..]).unwrap();
     let (mut out, _) = writer.finish([0; 16]).unwrap();
@@ -129,7 +129,7 @@ fn zeros_become_holes_and_read_as_zeros() {
 fn a_short_content_is_an_error() {
     let mut tree = Tree::new(10);
     let id = add(&mut tree, InodeId::ROOT, b"f", file(10));
-    let mut writer = ImageWriter::new(&tree, tempfile::tempfile().unwrap());
+    let mut writer = ImageWriter::new(&tree, tempfile::tempfile().unwrap(), RootCompression::None);
     assert!(matches!(writer.store(id, &mut &b"123"[..]), Err(StoreError::Short { got: 3, size: 10 })));
 }
 

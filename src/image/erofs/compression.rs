@@ -1,0 +1,188 @@
+//! Which compression an image has, and the compressing of one extent. Law: pure; bytes in, blocks out.
+//!
+//! An extent is a run of a file's bytes that is compressed by itself: large enough to find what repeats, small enough
+//! that a page fault does not unpack a megabyte for four kilobytes.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::str::FromStr;
+
+use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
+use zstd::zstd_safe;
+
+use super::features::Features;
+use super::format::BLOCK;
+
+/// How the root file system of an image is compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RootCompression {
+    /// Every byte as it is.
+    None,
+    /// Quick to pack and to read; every kernel with EROFS reads it (Linux 6.1 and later, for the packed small files).
+    #[default]
+    Lz4,
+    /// A third smaller and much slower to pack. Linux 6.10 and later, with `CONFIG_EROFS_FS_ZIP_ZSTD`.
+    Zstd,
+}
+
+/// The text is none of those that name a compression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a compression; there are `none`, `lz4` and `zstd`")]
+pub struct UnknownCompression;
+
+impl RootCompression {
+    /// In the order of their density.
+    pub const ALL: [Self; 3] = [Self::None, Self::Lz4, Self::Zstd];
+
+    /// As it is written on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    pub(crate) fn algorithm(self) -> Option<Algorithm> {
+        match self {
+            Self::None => None,
+            Self::Lz4 => Some(Algorithm::Lz4),
+            Self::Zstd => Some(Algorithm::Zstd),
+        }
+    }
+
+    /// What a kernel may need to read an image that is compressed like this.
+    pub fn features(self) -> Features {
+        Features::new(self.algorithm(), true)
+    }
+}
+
+impl fmt::Display for RootCompression {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+impl FromStr for RootCompression {
+    type Err = UnknownCompression;
+
+    fn from_str(text: &str) -> Result<Self, UnknownCompression> {
+        Self::ALL.into_iter().find(|compression| compression.name() == text).ok_or(UnknownCompression)
+    }
+}
+
+/// The algorithm of compressed extents (`Z_EROFS_COMPRESSION_*`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    Lz4,
+    Zstd,
+}
+
+/// LZ4 looks back 64 KiB, so more than twice that gains nothing. Zstandard's gain from 256 to 512 KiB is 1 %, and a
+/// random read would cost twice the time.
+const LZ4_EXTENT_BITS: u8 = 17;
+const ZSTD_EXTENT_BITS: u8 = 18;
+
+/// The densest level that is not slower than `tar2sqfs -c zstd` with its defaults; see benches/README.md.
+const ZSTD_LEVEL: i32 = 15;
+
+impl Algorithm {
+    /// `Z_EROFS_COMPRESSION_*`: a bit in the super block, a number in inodes.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Lz4 => 0,
+            Self::Zstd => 3,
+        }
+    }
+
+    pub(crate) fn extent_bytes(self) -> usize {
+        match self {
+            Self::Lz4 => 1 << LZ4_EXTENT_BITS,
+            Self::Zstd => 1 << ZSTD_EXTENT_BITS,
+        }
+    }
+
+    /// `struct z_erofs_lz4_cfgs` or `z_erofs_zstd_cfgs`: what a kernel has to set aside memory for.
+    pub(crate) fn configuration(self) -> Vec<u8> {
+        match self {
+            Self::Lz4 => {
+                let blocks = (1_u16 << (LZ4_EXTENT_BITS - 12)).to_le_bytes();
+                // The distance is LZ4's own.
+                let mut bytes = vec![0xff, 0xff];
+                bytes.extend(blocks);
+                bytes.resize(14, 0);
+                bytes
+            }
+            // Format 0, and the window as a power of two above 2^10.
+            Self::Zstd => vec![0, ZSTD_EXTENT_BITS - 10, 0, 0, 0, 0],
+        }
+    }
+}
+
+/// One thread's compressor, with the memory it works in.
+pub(crate) enum Encoder {
+    Lz4(CompressTable),
+    Zstd(zstd_safe::CCtx<'static>),
+}
+
+impl Encoder {
+    pub(crate) fn new(algorithm: Algorithm) -> io::Result<Self> {
+        Ok(match algorithm {
+            Algorithm::Lz4 => Self::Lz4(CompressTable::large()),
+            Algorithm::Zstd => {
+                let mut context = zstd_safe::CCtx::try_create().ok_or(io::ErrorKind::OutOfMemory)?;
+                let level = zstd_safe::CParameter::CompressionLevel(ZSTD_LEVEL);
+                context.set_parameter(level).map_err(zstd_error)?;
+                Self::Zstd(context)
+            }
+        })
+    }
+
+    /// Compresses `extent` into `output`: which part of it is the result. It is whole blocks, with the zeros that fill
+    /// them in front (the kernel finds the start by them, and can unpack in place). `None` if it saves too little to pay
+    /// for the unpacking.
+    pub(crate) fn encode(&mut self, extent: &[u8], output: &mut Vec<u8>) -> io::Result<Option<Range<usize>>> {
+        let blocks = extent.len().div_ceil(BLOCK);
+        if blocks < 2 {
+            return Ok(None);
+        }
+        let bound = match self {
+            Self::Lz4(_) => get_maximum_output_size(extent.len()),
+            Self::Zstd(_) => zstd_safe::compress_bound(extent.len()),
+        };
+        if output.len() < BLOCK + bound {
+            output.resize(BLOCK + bound, 0);
+        }
+        let (padding, space) = output.split_at_mut(BLOCK);
+        let length = match self {
+            Self::Lz4(table) => compress_into_with_table(extent, space, table).map_err(io::Error::other)?,
+            Self::Zstd(context) => context.compress2(space, extent).map_err(zstd_error)?,
+        };
+        let padded = length.next_multiple_of(BLOCK);
+        if padded / BLOCK + (blocks / 16).max(1) > blocks {
+            return Ok(None);
+        }
+        padding.fill(0);
+        Ok(Some(BLOCK + length - padded..BLOCK + length))
+    }
+}
+
+fn zstd_error(code: usize) -> io::Error {
+    io::Error::other(zstd_safe::get_error_name(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RootCompression;
+
+    #[test]
+    fn names_round_trip_and_nothing_else_is_a_compression() {
+        for compression in RootCompression::ALL {
+            assert_eq!(compression.name().parse(), Ok(compression));
+        }
+        for text in ["", "LZ4", "lz4hc", "gzip"] {
+            assert!(text.parse::<RootCompression>().is_err(), "{text}");
+        }
+    }
+}
