@@ -5,7 +5,7 @@ use super::env::{self, Variables};
 use super::progress::Bar;
 use super::report::Failure;
 use crate::debian::busybox;
-use crate::image::{self, Bootable, Cache, ImageConfig, Source};
+use crate::image::{self, Bootable, Cache, ImageConfig, RootCompression, Source};
 use crate::kernel::{self, Store};
 use crate::launch::session::Outcome;
 use crate::launch::timings::{Phase, Timings};
@@ -104,7 +104,7 @@ fn check(args: &RunArgs) -> Result<(), Failure> {
 
 fn prepare(args: &RunArgs) -> Result<Bottle, Failure> {
     let kernel = open_kernel(args.kernel.as_deref())?;
-    let image = open_image(args.image.as_deref())?;
+    let image = open_image(args.image.as_deref(), args.compression)?;
     let scratch = match args.disk {
         Some(size) => Some(scratch::create(&std::env::temp_dir(), size.0)?),
         None => None,
@@ -192,8 +192,8 @@ fn open_kernel(wanted: Option<&Path>) -> Result<Kernel, Failure> {
     Ok(Kernel { vmlinux: open(&installed.vmlinux)?, modules: installed.modules.as_deref().map(open).transpose()? })
 }
 
-fn open_image(wanted: Option<&Path>) -> Result<Bootable, Failure> {
-    let cache = Cache::open_default()?;
+fn open_image(wanted: Option<&Path>, compression: RootCompression) -> Result<Bootable, Failure> {
+    let cache = Cache::open_default()?.with_compression(compression)?;
     let bar = Bar::new();
     match wanted {
         Some(path) if path.as_os_str() == "-" => Ok(image::open(&Source::Stdin, &cache, &bar)?),

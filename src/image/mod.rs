@@ -266,7 +266,7 @@ impl Opener<'_> {
         }
         let draft = self.cache.draft()?;
         let file = draft.writer().map_err(failed)?;
-        let packed = pack(&tree, &contents, (file, directory), identity, RootCompression::default(), self.progress)?;
+        let packed = pack(&tree, &contents, (file, directory), identity, self.cache.compression(), self.progress)?;
         self.cache.publish(draft, packed, config)
     }
 

@@ -132,10 +132,12 @@ pub(crate) fn read_erofs(image: &[u8]) -> BTreeMap<Vec<u8>, Seen> {
     assert_eq!(super::crc32c::crc32c(!0, &unsealed), u32_at(image, 1028), "checksum");
     assert_eq!(u64::from(u32_at(image, 1024 + 36)) * 4096, image.len() as u64, "blocks");
     let root = u64::from(u16_at(image, 1024 + 14));
+    let packed_nid = u64_at(image, 1024 + 96);
+    let packed = if packed_nid > 0 { read_inode(image, packed_nid, &[]).data } else { Vec::new() };
     let mut found = BTreeMap::new();
     let mut todo = vec![(Vec::new(), root, root)];
     while let Some((path, nid, parent)) = todo.pop() {
-        let mut seen = read_inode(image, nid);
+        let mut seen = read_inode(image, nid, &packed);
         if seen.mode & 0o170_000 == 0o040_000 {
             let entries = read_directory(&seen.data);
             let names: Vec<_> = entries.iter().map(|(name, ..)| name.clone()).collect();
@@ -145,7 +147,7 @@ pub(crate) fn read_erofs(image: &[u8]) -> BTreeMap<Vec<u8>, Seen> {
                     b"." => assert_eq!(child, nid),
                     b".." => assert_eq!(child, parent),
                     _ => {
-                        let expected = match read_inode(image, child).mode >> 12 {
+                        let expected = match u16_at(image, inode_at(image, child) + 4) >> 12 {
                             8 => 1,
                             4 => 2,
                             2 => 3,
@@ -173,8 +175,12 @@ pub(crate) fn read_erofs(image: &[u8]) -> BTreeMap<Vec<u8>, Seen> {
     found
 }
 
-fn read_inode(image: &[u8], nid: u64) -> Seen {
-    let at = usize::try_from(u64::from(u32_at(image, 1024 + 40)) * 4096 + nid * 32).unwrap();
+fn inode_at(image: &[u8], nid: u64) -> usize {
+    usize::try_from(u64::from(u32_at(image, 1024 + 40)) * 4096 + nid * 32).unwrap()
+}
+
+fn read_inode(image: &[u8], nid: u64, packed: &[u8]) -> Seen {
+    let at = inode_at(image, nid);
     let format = u16_at(image, at);
     let (extended, layout) = (format & 1 == 1, format >> 1);
     let (size, uid, gid, links, mtime, header) = if extended {
@@ -203,7 +209,7 @@ fn read_inode(image: &[u8], nid: u64) -> Seen {
             let whole = size - size % 4096;
             [&image[device_or_block as usize * 4096..][..whole], &image[start..start + size % 4096]].concat()
         }
-        1 => read_compressed(image, (at + header + xattr_bytes).next_multiple_of(8), size),
+        1 => read_compressed(image, (at + header + xattr_bytes).next_multiple_of(8), size, packed),
         other => panic!("layout {other}"),
     };
     let device = if has_data { 0 } else { device_or_block };
@@ -211,13 +217,12 @@ fn read_inode(image: &[u8], nid: u64) -> Seen {
 }
 
 /// The data of a compressed inode with its map at `map`, extent by extent as the kernel would go through it.
-fn read_compressed(image: &[u8], map: usize, size: usize) -> Vec<u8> {
+fn read_compressed(image: &[u8], map: usize, size: usize, packed: &[u8]) -> Vec<u8> {
     let header = u64_at(image, map);
     if header >> 63 == 1 {
         assert!(u32_at(image, 1024 + 80) & 0x20 != 0, "packed without the feature");
-        let packed = read_inode(image, u64_at(image, 1024 + 96));
         let offset = usize::try_from(header & !(1 << 63)).unwrap();
-        return packed.data[offset..offset + size].to_vec();
+        return packed[offset..offset + size].to_vec();
     }
     assert!(u32_at(image, 1024 + 80) & 3 == 3, "compressed without the features");
     assert_eq!(u16_at(image, map + 4), 2, "several blocks an extent, nothing else");
@@ -314,6 +319,14 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 pub(crate) fn fsck_erofs(image: &Path) {
     match Command::new("fsck.erofs").arg("--extract").arg(image).output() {
         Err(_) => eprintln!("SKIPPED: no fsck.erofs (Debian: erofs-utils)"),
-        Ok(run) => assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr)),
+        Ok(run) => {
+            let said = String::from_utf8_lossy(&run.stderr);
+            if said.contains("unidentified incompatible feature") {
+                // 1.5, for one, knows no packed files. Our own reader and kernels do.
+                eprintln!("SKIPPED: {said}");
+                return;
+            }
+            assert!(run.status.success(), "{said}");
+        }
     }
 }

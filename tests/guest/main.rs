@@ -10,6 +10,7 @@ mod terminal;
 
 mod bad_input;
 mod commands;
+mod compression;
 mod disks;
 mod images;
 mod lifetime;

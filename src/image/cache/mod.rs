@@ -1,10 +1,10 @@
 //! Images that were made before, by content. Law: knows files and digests, not how an image is made.
 //!
-//!     <cache>/v1/<image id>/root.erofs   the image
-//!     <cache>/v1/<image id>/image.json   its configuration and size, written last: without it there is no image
-//!     <cache>/v1/sources/<key>           which image a file or directory, as it was when it was read, came to
-//!     <cache>/v1/locks/<image id>        held, and there, while the image is made
-//!     <cache>/v1/drafts/                 files in the making, where the file system has none without a name
+//!     <cache>/v2-lz4/<image id>/root.erofs   the image
+//!     <cache>/v2-lz4/<image id>/image.json   its configuration and size, written last: without it there is no image
+//!     <cache>/v2-lz4/sources/<key>           which image a file or directory, as it was when it was read, came to
+//!     <cache>/v2-lz4/locks/<image id>        held, and there, while the image is made
+//!     <cache>/v2-lz4/drafts/                 files in the making, where the file system has none without a name
 //!
 //! Any number of processes may use it at once. A file gets its name when it is complete and on the disk, so a process
 //! that dies at any point leaves nothing that could be taken for good, and, with `O_TMPFILE`, nothing at all.
@@ -26,7 +26,7 @@ pub(crate) use key::Key;
 use super::Bootable;
 use super::config::ImageConfig;
 use super::digest::Digest;
-use super::erofs::WRITER_VERSION;
+use super::erofs::{RootCompression, WRITER_VERSION};
 use super::error::ImageError;
 use super::pack::Packed;
 
@@ -40,6 +40,7 @@ const DRAFTS: &str = "drafts";
 #[derive(Debug, Clone)]
 pub struct Cache {
     directory: PathBuf,
+    compression: RootCompression,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -75,11 +76,24 @@ impl Cache {
 
     /// The cache in `directory`, which is made, for its owner only, if it is missing.
     pub fn at(directory: &Path) -> Result<Self, ImageError> {
-        // An image made by another version of the writer is another image.
-        let directory = directory.join(format!("v{WRITER_VERSION}"));
+        Self::of(directory, RootCompression::default())
+    }
+
+    /// The cache beside this one whose images are compressed like this.
+    pub fn with_compression(self, compression: RootCompression) -> Result<Self, ImageError> {
+        Self::of(self.directory.parent().unwrap_or(Path::new("")), compression)
+    }
+
+    /// An image made by another version of the writer, or compressed otherwise, is another image.
+    fn of(directory: &Path, compression: RootCompression) -> Result<Self, ImageError> {
+        let directory = directory.join(format!("v{WRITER_VERSION}-{compression}"));
         make_directory(&directory)?;
         make_directory(&directory.join(SOURCES))?;
-        Ok(Self { directory })
+        Ok(Self { directory, compression })
+    }
+
+    pub(crate) fn compression(&self) -> RootCompression {
+        self.compression
     }
 
     pub(crate) fn directory(&self) -> &Path {

@@ -2,16 +2,19 @@
 //!
 //! A file is cut into extents of one size, the last one shorter; each is compressed by itself and takes whole blocks.
 //! Small files would waste most of a block and have little to repeat, so they are strung together in one hidden file, the
-//! *packed* one (the kernel's word), whose extents hold dozens of them. The caller's thread reads and writes; other
-//! threads compress. What goes where depends on the order of the files and on nothing else.
+//! *packed* one (the kernel's word), whose extents hold dozens of them. An extent that comes a second time is not
+//! written a second time: images hold copies of programs, and zeros. The caller's thread reads and writes; other threads
+//! compress. What goes where depends on the order of the files and on nothing else.
 
+use std::collections::HashMap;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read};
 use std::num::NonZero;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use super::compression::{Algorithm, Encoder};
+use super::compression::{Algorithm, Encoder, PACK_BELOW};
 use super::data::{DataWriter, Extent, StoreError, Stored, read_full};
 use super::format::{BLOCK, BLOCK_U64};
 use super::lanes::Lanes;
@@ -36,39 +39,79 @@ pub(crate) struct Pieces {
     /// Those of the packed file, as indexes of `all`; empty if there is none.
     pub(crate) packed: Vec<u32>,
     pub(crate) packed_bytes: u64,
+    /// Some extent is in several places of files.
+    pub(crate) shared: bool,
 }
 
 /// How a `CompressedWriter` goes about it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tuning {
     pub(crate) threads: usize,
-    /// Files of fewer bytes go into the packed file.
-    pub(crate) pack_below: u64,
+    /// Files of fewer bytes go into the packed file; by itself `PACK_BELOW`.
+    pub(crate) pack_below: Option<u64>,
 }
 
 impl Tuning {
     pub(crate) fn of_this_machine() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
-        Self { threads, pack_below: 32 << 10 }
+        Self { threads, pack_below: None }
     }
 }
 
 /// An extent on its way through the lanes; the buffers are used again and again.
+#[derive(Default)]
 struct Job {
     bytes: Vec<u8>,
     output: Vec<u8>,
-    /// The part of `output` that is the compressed extent, if it was worth it.
-    result: io::Result<Option<Range<usize>>>,
+    result: Encoded,
+}
+
+/// What came of it.
+#[derive(Default)]
+enum Encoded {
+    /// It would not shrink: `bytes`, filled up to whole blocks.
+    #[default]
+    Plain,
+    /// This part of `output`.
+    Compressed(Range<usize>),
+    Failed(io::Error),
+}
+
+impl Job {
+    fn checked(self) -> io::Result<Self> {
+        match self.result {
+            Encoded::Failed(error) => Err(error),
+            _ => Ok(self),
+        }
+    }
+
+    fn blocks(&self) -> &[u8] {
+        match &self.result {
+            Encoded::Compressed(range) => self.output.get(range.clone()).unwrap_or_default(),
+            _ => &self.bytes,
+        }
+    }
+
+    /// Tells most different extents apart; the same in every process, so that the image is, too.
+    fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(self.blocks());
+        hasher.finish()
+    }
 }
 
 pub(crate) struct CompressedWriter {
     file: File,
     tuning: Tuning,
-    lanes: Lanes<Job, Job>,
+    lanes: Lanes<Job, (Job, u64)>,
     idle: Vec<Job>,
     /// The next free byte of the file, on a block boundary.
     position: u64,
     pieces: Pieces,
+    /// The first extent with a fingerprint, as an index of the pieces.
+    seen: HashMap<u64, usize>,
+    /// As many bytes of the file as are compared at once with what might be the same.
+    compared: Vec<u8>,
     /// Extents given to the lanes so far.
     given: u32,
     /// The end of the packed file that is no full extent yet.
@@ -78,7 +121,7 @@ pub(crate) struct CompressedWriter {
 impl CompressedWriter {
     /// Leaves the first `reserved` blocks alone.
     pub(crate) fn new(file: File, reserved: u32, algorithm: Algorithm, tuning: Tuning) -> Self {
-        let pieces = Pieces { algorithm, all: Vec::new(), packed: Vec::new(), packed_bytes: 0 };
+        let pieces = Pieces { algorithm, all: Vec::new(), packed: Vec::new(), packed_bytes: 0, shared: false };
         Self {
             file,
             tuning,
@@ -86,6 +129,8 @@ impl CompressedWriter {
             idle: Vec::new(),
             position: u64::from(reserved) * BLOCK_U64,
             pieces,
+            seen: HashMap::new(),
+            compared: Vec::new(),
             given: 0,
             packing: Vec::new(),
         }
@@ -122,8 +167,7 @@ impl CompressedWriter {
         while self.lanes.is_full() {
             self.take()?;
         }
-        let mut job =
-            self.idle.pop().unwrap_or_else(|| Job { bytes: Vec::new(), output: Vec::new(), result: Ok(None) });
+        let mut job = self.idle.pop().unwrap_or_default();
         job.bytes.clear();
         Ok(job)
     }
@@ -141,23 +185,38 @@ impl CompressedWriter {
 
     /// Writes the oldest extent that is not written; whether there was one.
     fn take(&mut self) -> Result<bool, StoreError> {
-        let Some(mut job) = self.lanes.take().map_err(StoreError::Compress)? else { return Ok(false) };
-        let compressed = std::mem::replace(&mut job.result, Ok(None)).map_err(StoreError::Compress)?;
-        let plain = compressed.is_none();
-        let blocks = match compressed {
-            Some(range) => &job.output[range],
-            None => {
-                job.bytes.resize(job.bytes.len().next_multiple_of(BLOCK), 0);
-                &job.bytes
-            }
+        let Some((job, fingerprint)) = self.lanes.take().map_err(StoreError::Compress)? else { return Ok(false) };
+        let job = job.checked().map_err(StoreError::Compress)?;
+        let plain = matches!(job.result, Encoded::Plain);
+        let twin = self.twin(job.blocks(), plain, fingerprint)?;
+        self.pieces.shared |= twin.is_some();
+        let piece = twin.map_or_else(|| self.write(job.blocks(), plain), Ok)?;
+        self.seen.entry(fingerprint).or_insert(self.pieces.all.len());
+        self.pieces.all.push(piece);
+        self.idle.push(job);
+        Ok(true)
+    }
+
+    /// An extent that was written before and is the same, to the byte.
+    fn twin(&mut self, blocks: &[u8], plain: bool, fingerprint: u64) -> Result<Option<Piece>, StoreError> {
+        let Some(&piece) = self.seen.get(&fingerprint).and_then(|&index| self.pieces.all.get(index)) else {
+            return Ok(None);
         };
+        if piece.plain != plain || piece.blocks as usize * BLOCK != blocks.len() {
+            return Ok(None);
+        }
+        self.compared.resize(blocks.len(), 0);
+        let start = u64::from(piece.first_block) * BLOCK_U64;
+        self.file.read_exact_at(&mut self.compared, start).map_err(StoreError::Write)?;
+        Ok((self.compared == blocks).then_some(piece))
+    }
+
+    fn write(&mut self, blocks: &[u8], plain: bool) -> Result<Piece, StoreError> {
         let first_block = u32::try_from(self.position / BLOCK_U64).map_err(|_| StoreError::TooLarge)?;
         let count = u32::try_from(blocks.len() / BLOCK).map_err(|_| StoreError::TooLarge)?;
         self.file.write_all_at(blocks, self.position).map_err(StoreError::Write)?;
         self.position += blocks.len() as u64;
-        self.pieces.all.push(Piece { first_block, blocks: count, plain });
-        self.idle.push(job);
-        Ok(true)
+        Ok(Piece { first_block, blocks: count, plain })
     }
 }
 
@@ -166,7 +225,7 @@ impl DataWriter for CompressedWriter {
         if size == 0 {
             return Ok(Extent::EMPTY);
         }
-        if size < self.tuning.pack_below {
+        if size < self.tuning.pack_below.unwrap_or(PACK_BELOW) {
             return self.pack(content, size);
         }
         let first = self.given;
@@ -204,7 +263,13 @@ fn append(bytes: &mut Vec<u8>, content: &mut dyn Read, left: u64, room: usize) -
     Ok(got)
 }
 
-fn compress(encoder: &mut Encoder, mut job: Job) -> Job {
-    job.result = encoder.encode(&job.bytes, &mut job.output);
-    job
+fn compress(encoder: &mut Encoder, mut job: Job) -> (Job, u64) {
+    job.result = match encoder.encode(&job.bytes, &mut job.output) {
+        Ok(Some(range)) => Encoded::Compressed(range),
+        Ok(None) => Encoded::Plain,
+        Err(error) => Encoded::Failed(error),
+    };
+    job.bytes.resize(job.bytes.len().next_multiple_of(BLOCK), 0);
+    let fingerprint = job.fingerprint();
+    (job, fingerprint)
 }

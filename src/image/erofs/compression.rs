@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
-use zstd::zstd_safe;
+use zstd::zstd_safe::{self, CParameter, Strategy};
 
 use super::features::Features;
 use super::format::BLOCK;
@@ -79,13 +79,27 @@ pub(crate) enum Algorithm {
     Zstd,
 }
 
-/// LZ4 looks back 64 KiB, so more than twice that gains nothing. Zstandard's gain from 256 to 512 KiB is 1 %, and a
-/// random read would cost twice the time.
+/// LZ4 looks back 64 KiB, so twice as much gains little (256 KiB: 1.6 %). Zstandard looks back as far as there is
+/// something, and 512 KiB are 4 % denser than 256 KiB.
 const LZ4_EXTENT_BITS: u8 = 17;
-const ZSTD_EXTENT_BITS: u8 = 18;
+const ZSTD_EXTENT_BITS: u8 = 19;
 
-/// The densest level that is not slower than `tar2sqfs -c zstd` with its defaults; see benches/README.md.
-const ZSTD_LEVEL: i32 = 15;
+/// Files of fewer bytes than this go into the packed file, unless a test has it otherwise.
+pub(crate) const PACK_BELOW: u64 = 32 << 10;
+
+/// Level 15 of Zstandard as it is for inputs of 256 KiB, with a larger window and a shorter search: what takes no longer
+/// than `tar2sqfs -c zstd` with its defaults (level 15, 128 KiB), and comes out smaller. The levels for inputs over
+/// 256 KiB reach that size only at twice the time.
+const ZSTD_PARAMETERS: [CParameter; 8] = [
+    CParameter::CompressionLevel(15),
+    CParameter::WindowLog(ZSTD_EXTENT_BITS as u32),
+    CParameter::ChainLog(19),
+    CParameter::HashLog(19),
+    CParameter::SearchLog(4),
+    CParameter::MinMatch(3),
+    CParameter::TargetLength(32),
+    CParameter::Strategy(Strategy::ZSTD_btopt),
+];
 
 impl Algorithm {
     /// `Z_EROFS_COMPRESSION_*`: a bit in the super block, a number in inodes.
@@ -132,8 +146,9 @@ impl Encoder {
             Algorithm::Lz4 => Self::Lz4(CompressTable::large()),
             Algorithm::Zstd => {
                 let mut context = zstd_safe::CCtx::try_create().ok_or(io::ErrorKind::OutOfMemory)?;
-                let level = zstd_safe::CParameter::CompressionLevel(ZSTD_LEVEL);
-                context.set_parameter(level).map_err(zstd_error)?;
+                for parameter in ZSTD_PARAMETERS {
+                    context.set_parameter(parameter).map_err(zstd_error)?;
+                }
                 Self::Zstd(context)
             }
         })

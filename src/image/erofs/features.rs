@@ -8,7 +8,8 @@ use super::compression::Algorithm;
 const ZERO_PADDING: u32 = 1;
 /// One bit for two things that came together: configurations of algorithms, and extents of several blocks.
 const CONFIGURATIONS_AND_BIG_CLUSTERS: u32 = 2;
-const FRAGMENTS: u32 = 0x20;
+/// One bit for two things again: a packed file, and extents that are shared.
+const FRAGMENTS_AND_DEDUPE: u32 = 0x20;
 
 const SUPER_OFFSET: usize = 1024;
 const MAGIC: u32 = 0xe0f5_e1e2;
@@ -23,9 +24,9 @@ pub struct Features {
 }
 
 impl Features {
-    pub(crate) fn new(algorithm: Option<Algorithm>, packed_file: bool) -> Self {
+    pub(crate) fn new(algorithm: Option<Algorithm>, packed_or_shared: bool) -> Self {
         let Some(algorithm) = algorithm else { return Self { incompatible: 0, algorithms: 0 } };
-        let fragments = if packed_file { FRAGMENTS } else { 0 };
+        let fragments = if packed_or_shared { FRAGMENTS_AND_DEDUPE } else { 0 };
         Self {
             incompatible: ZERO_PADDING | CONFIGURATIONS_AND_BIG_CLUSTERS | fragments,
             algorithms: 1 << algorithm.number(),
@@ -46,7 +47,7 @@ impl Features {
     pub fn first_kernel(&self) -> (u32, u32) {
         if self.needs_zstd() {
             (6, 10)
-        } else if self.incompatible & FRAGMENTS != 0 {
+        } else if self.incompatible & FRAGMENTS_AND_DEDUPE != 0 {
             (6, 1)
         } else if self.incompatible & CONFIGURATIONS_AND_BIG_CLUSTERS != 0 {
             (5, 13)

@@ -217,6 +217,8 @@ pub(crate) struct SuperBlock {
     pub(crate) algorithm: Option<Algorithm>,
     /// Of the packed file, if there is one.
     pub(crate) packed_nid: Option<u64>,
+    /// Some extent belongs to several places of files.
+    pub(crate) shared: bool,
 }
 
 const SUPER_BYTES: usize = 128;
@@ -237,7 +239,7 @@ impl SuperBlock {
         put(sb, 36, &self.blocks.to_le_bytes());
         put(sb, 40, &self.meta_block.to_le_bytes());
         put(sb, 48, &self.uuid);
-        let features = Features::new(self.algorithm, self.packed_nid.is_some());
+        let features = Features::new(self.algorithm, self.packed_nid.is_some() || self.shared);
         put(sb, 80, &features.incompatible.to_le_bytes());
         put(sb, 84, &features.algorithms.to_le_bytes());
         put(sb, 96, &self.packed_nid.unwrap_or(0).to_le_bytes());

@@ -86,6 +86,7 @@ impl<'t> ImageWriter<'t> {
             uuid,
             algorithm: self.compression.algorithm(),
             packed_nid: plan.packed.map(|place| place.nid()),
+            shared: pieces.is_some_and(|pieces| pieces.shared),
         };
         file.write_all_at(&super_block.encode(), 0).map_err(StoreError::Write)?;
         Ok((file, u64::from(plan.blocks) * BLOCK_U64))
