@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench roots -- ARCHIVE [ROUNDS] [DIRECTORY]`; ARCHIVE is what `docker save` writes. Prints a line for each
 //! compression with the least time of ROUNDS, the size and the peak of memory so far; the images stay in DIRECTORY if one
-//! is named. `benches/roots.sh` runs the peers beside it.
+//! is named. With `ONLY=lz4` in the environment, that one alone. `benches/roots.sh` runs the peers beside it.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot go on says where")]
 
@@ -23,9 +23,10 @@ fn main() {
     let keep = arguments.next().map(PathBuf::from);
     let scratch = tempfile::tempdir().unwrap();
     let directory = keep.as_deref().unwrap_or(scratch.path());
+    let only: Option<RootCompression> = std::env::var("ONLY").ok().map(|name| name.parse().unwrap());
     let mut best = RootCompression::ALL.map(|compression| (compression, f64::INFINITY, 0));
     for _ in 0..rounds {
-        for (compression, seconds, bytes) in &mut best {
+        for (compression, seconds, bytes) in best.iter_mut().filter(|best| only.is_none_or(|only| only == best.0)) {
             let path = directory.join(format!("root.{compression}"));
             let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
             let start = Instant::now();
@@ -34,7 +35,7 @@ fn main() {
         }
     }
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    for (compression, seconds, bytes) in best {
+    for (compression, seconds, bytes) in best.into_iter().filter(|best| best.2 > 0) {
         println!("{compression:5} {seconds:8.3} s {bytes:12} bytes");
     }
     for line in status.lines().filter(|line| line.starts_with("VmHWM")) {

@@ -87,9 +87,8 @@ const ZSTD_EXTENT_BITS: u8 = 19;
 /// Files of fewer bytes than this go into the packed file, unless a test has it otherwise.
 pub(crate) const PACK_BELOW: u64 = 32 << 10;
 
-/// Level 15 of Zstandard as it is for inputs of 256 KiB, with a larger window and a shorter search: what takes no longer
-/// than `tar2sqfs -c zstd` with its defaults (level 15, 128 KiB), and comes out smaller. The levels for inputs over
-/// 256 KiB reach that size only at twice the time.
+/// Level 15 of Zstandard as it is for inputs of 256 KiB, with a larger window and a shorter search. The levels for inputs
+/// over 256 KiB are as dense only at twice the time.
 const ZSTD_PARAMETERS: [CParameter; 8] = [
     CParameter::CompressionLevel(15),
     CParameter::WindowLog(ZSTD_EXTENT_BITS as u32),
