@@ -14,7 +14,7 @@ use std::num::NonZero;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use super::compression::{Algorithm, Encoder, PACK_BELOW};
+use super::compression::{Algorithm, Encoder};
 use super::data::{DataWriter, Extent, StoreError, Stored, read_full};
 use super::format::{BLOCK, BLOCK_U64};
 use super::lanes::Lanes;
@@ -47,7 +47,7 @@ pub(crate) struct Pieces {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tuning {
     pub(crate) threads: usize,
-    /// Files of fewer bytes go into the packed file; by itself `PACK_BELOW`.
+    /// Files of fewer bytes go into the packed file; by itself as many as the algorithm has it.
     pub(crate) pack_below: Option<u64>,
 }
 
@@ -225,7 +225,7 @@ impl DataWriter for CompressedWriter {
         if size == 0 {
             return Ok(Extent::EMPTY);
         }
-        if size < self.tuning.pack_below.unwrap_or(PACK_BELOW) {
+        if size < self.tuning.pack_below.unwrap_or(self.pieces.algorithm.pack_below()) {
             return self.pack(content, size);
         }
         let first = self.given;

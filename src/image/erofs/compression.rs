@@ -84,17 +84,14 @@ pub(crate) enum Algorithm {
 const LZ4_EXTENT_BITS: u8 = 17;
 const ZSTD_EXTENT_BITS: u8 = 19;
 
-/// Files of fewer bytes than this go into the packed file, unless a test has it otherwise.
-pub(crate) const PACK_BELOW: u64 = 32 << 10;
-
 /// Level 15 of Zstandard as it is for inputs of 256 KiB, with a larger window and a shorter search. The levels for inputs
 /// over 256 KiB are as dense only at twice the time.
 const ZSTD_PARAMETERS: [CParameter; 8] = [
     CParameter::CompressionLevel(15),
     CParameter::WindowLog(ZSTD_EXTENT_BITS as u32),
-    CParameter::ChainLog(19),
+    CParameter::ChainLog(18),
     CParameter::HashLog(19),
-    CParameter::SearchLog(4),
+    CParameter::SearchLog(3),
     CParameter::MinMatch(3),
     CParameter::TargetLength(32),
     CParameter::Strategy(Strategy::ZSTD_btopt),
@@ -113,6 +110,15 @@ impl Algorithm {
         match self {
             Self::Lz4 => 1 << LZ4_EXTENT_BITS,
             Self::Zstd => 1 << ZSTD_EXTENT_BITS,
+        }
+    }
+
+    /// Files of fewer bytes than this go into the packed file, unless a test has it otherwise. Linux reads that page by
+    /// page; for each of LZ4 it unpacks its extent up to there, of Zstandard all pages of the extent are kept at once.
+    pub(crate) fn pack_below(self) -> u64 {
+        match self {
+            Self::Lz4 => 32 << 10,
+            Self::Zstd => 128 << 10,
         }
     }
 
