@@ -86,7 +86,9 @@ fn habit(error: &clap::Error) -> Option<&'static str> {
 /// Help is data and a success; a wrong command line is ours to report, with docker's code for it.
 fn usage(error: &clap::Error) -> ExitCode {
     let _ = error.print();
-    if let Some(hint) = habit(error) {
+    // Other commands have arguments of their own to be wrong about.
+    let is_run = std::env::args_os().nth(1).is_some_and(|word| word == "run");
+    if let Some(hint) = habit(error).filter(|_| is_run) {
         // As clap prints its own; a closed standard error is the caller's choice.
         let _ = writeln!(std::io::stderr(), "\n  hint: {hint}");
     }
