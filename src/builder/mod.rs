@@ -1,11 +1,13 @@
 //! Images that lie in no file: built from a Dockerfile, or kept by a docker daemon or a container storage. Law: runs other
 //! people's programs and hands what they export to `image`; knows no machines, and prints nothing.
 //!
-//!     dockerfile   the first builder that works here: build, image id, export
-//!     isolation    what the commands of a Dockerfile can be run in here
-//!     kept         `docker-daemon:` and `containers-storage:`, through skopeo
-//!     job          one run of such a program: its output watched, its end awaited, on a signal ended
-//!     tail         the last lines of its output, fit to be shown
+//! ```text
+//! dockerfile   the first builder that works here: build, image id, export
+//! isolation    what the commands of a Dockerfile can be run in here
+//! kept         `docker-daemon:` and `containers-storage:`, through skopeo
+//! job          one run of such a program: its output watched, its end awaited, on a signal ended
+//! tail         the last lines of its output, fit to be shown
+//! ```
 //!
 //! Each gives the image's id first, so that one that is in the cache is not exported at all. The export goes into a file
 //! without a name: nothing remains of it, whatever ends the process.

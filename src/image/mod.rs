@@ -3,12 +3,14 @@
 //! Law: unprivileged, and nothing is unpacked. Whatever an image claims ends up as names in a virtual tree and bytes in
 //! one file; none of it is ever used as a path of the host. Knows nothing of machines or bottles.
 //!
-//!     reference   archive or layout → documents → configuration and layers     (parts, config)
-//!     layered     layers → entries, digests checked → one tree                 (layer, tar, stream, merge, tree)
-//!     pack        tree and bytes → root file system                            (erofs)
-//!     artifact    root file system and configuration → artifact, checked       (its own folder's first page)
-//!     output      artifact → the file that was asked for
-//!     cache       artifacts by what they were made of, and what can be known without reading anything
+//! ```text
+//! reference   archive or layout → documents → configuration and layers     (parts, config)
+//! layered     layers → entries, digests checked → one tree                 (layer, tar, stream, merge, tree)
+//! pack        tree and bytes → root file system                            (erofs)
+//! artifact    root file system and configuration → artifact, checked       (its own folder's first page)
+//! output      artifact → the file that was asked for
+//! cache       artifacts by what they were made of, and what can be known without reading anything
+//! ```
 //!
 //! The two other sources of a tree are `root_directory` and `default_root`.
 

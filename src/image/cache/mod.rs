@@ -1,9 +1,11 @@
 //! Artifacts that were made before, by what they were made of. Law: knows files and digests, not how an image is made.
 //!
-//!     <cache>/v1.2/<image id>.bottle     an artifact; its times are those of its making and of its last use (atime)
-//!     <cache>/v1.2/sources/<place>       which image a file or directory, as it was when it was read, came to
-//!     <cache>/v1.2/locks/<image id>      held, and there, while the image is made
-//!     <cache>/v1.2/drafts/               files in the making, where the file system has none without a name
+//! ```text
+//! <cache>/v1.2/<image id>.bottle     an artifact; its times are those of its making and of its last use (atime)
+//! <cache>/v1.2/sources/<place>       which image a file or directory, as it was when it was read, came to
+//! <cache>/v1.2/locks/<image id>      held, and there, while the image is made
+//! <cache>/v1.2/drafts/               files in the making, where the file system has none without a name
+//! ```
 //!
 //! Any number of processes may use it at once. A file gets its name when it is complete and on the disk, so a process
 //! that dies at any point leaves nothing that could be taken for good, and, with `O_TMPFILE`, nothing at all. Who runs an
