@@ -1,0 +1,109 @@
+//! The command line: what can be typed, its help, and nothing else. Man page and completions are made from it.
+
+mod bench;
+mod images;
+mod kernel;
+mod run;
+
+pub use bench::{BenchCommand, BootBench};
+pub use images::{ImagesArgs, ImagesCommand, InspectArgs, PackArgs};
+pub use kernel::KernelCommand;
+pub use run::{NetMode, RunArgs, SandboxPart};
+
+use clap::{Parser, Subcommand};
+
+/// Run a command in a throw-away microVM
+///
+/// bottle-vmm boots a container image under its own monitor on /dev/kvm, runs one command in it, and leaves nothing behind.
+#[derive(Debug, Parser)]
+#[command(name = "bottle-vmm", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Run(Box<RunArgs>),
+    Pack(PackArgs),
+    Inspect(InspectArgs),
+    Images(ImagesArgs),
+    /// List agents and bottles
+    ///
+    /// A broken file is listed too, and what is wrong with it is said on standard error.
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what an agent gets: its bottle with everything that it extends
+    ///
+    /// Values of variables are never shown.
+    Info {
+        /// The agent
+        agent: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a first bottle and agent, after a few questions
+    Init,
+    /// Edit an agent or a bottle with $VISUAL or $EDITOR
+    ///
+    /// The file is replaced only by a valid text; one that is not is kept elsewhere.
+    Edit {
+        /// The agent or bottle
+        name: Option<String>,
+        /// Which of the two, where both have the name
+        #[arg(long, value_name = "KIND")]
+        kind: Option<ManifestKind>,
+    },
+    /// Print the JSON Schema of manifests, for editors to check them by
+    Schema {
+        /// Of one of the two [default: of either]
+        kind: Option<ManifestKind>,
+    },
+    #[command(subcommand)]
+    Kernel(KernelCommand),
+    /// Check whether this machine can run bottles, and say what to do if not
+    ///
+    /// Exit code 1 if `run` cannot work.
+    Doctor {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a running bottle has connected to, and what it was refused
+    Egress {
+        /// The bottle's name
+        bottle: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page (roff)
+    Man,
+}
+/// The two kinds of manifests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ManifestKind {
+    Bottle,
+    Agent,
+}
+/// How progress is told, always on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProgressStyle {
+    /// Bars on a terminal, nothing elsewhere
+    Auto,
+    /// A JSON object a line
+    Json,
+    /// Not at all
+    None,
+}

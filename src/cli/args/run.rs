@@ -1,0 +1,196 @@
+//! `bottle-vmm run`, as it is typed.
+
+use super::ProgressStyle;
+use crate::cli::egress::BundleWord;
+use crate::cli::quantity::{Bytes, Seconds};
+use crate::monitor::sandbox::Probe;
+use clap::Args;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Run a command in a new bottle
+///
+/// The command's streams, signals, terminal and exit code are the caller's. Exit codes of our own are docker's: 125 when bottle-vmm
+/// failed, 126 when the command cannot be executed, 127 when it is not there, 128+N after signal N, 124 after --timeout.
+#[derive(Debug, Args)]
+// As with docker, what is given twice counts the second time, so that an alias can be overridden.
+#[command(after_help = RUN_EXAMPLES, args_override_self = true)]
+pub struct RunArgs {
+    /// What to boot: a `docker save` archive, an OCI layout or archive, a root directory, an artifact made by `pack`, or - for any of the
+    /// files on standard input
+    ///
+    /// An artifact boots in place; everything else is packed into the cache the first time, and found there as long as it does not change.
+    /// docker-daemon:NAME and containers-storage:NAME (podman's and buildah's) are images kept there, copied by skopeo. Without an image,
+    /// a small root made of Debian's busybox-static.
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<PathBuf>,
+
+    /// Build this Dockerfile and boot the result: with docker if its daemon answers, else podman, else buildah
+    #[arg(long, value_name = "PATH", conflicts_with = "image")]
+    pub dockerfile: Option<PathBuf>,
+
+    /// What the Dockerfile copies from [default: the directory it is in]
+    #[arg(long, value_name = "DIR", requires = "dockerfile", conflicts_with = "image")]
+    pub context: Option<PathBuf>,
+
+    /// Pass a variable on, with the value it has in this environment (repeatable)
+    ///
+    /// NAME=VALUE is refused: a command line is seen by every user of the machine.
+    #[arg(short, long, value_name = "NAME")]
+    pub env: Vec<OsString>,
+
+    /// Read variables from a file of NAME=VALUE lines, or from standard input with - (repeatable)
+    #[arg(long, value_name = "PATH|-")]
+    pub env_file: Vec<PathBuf>,
+
+    /// Pass standard input on
+    #[arg(short, long)]
+    pub interactive: bool,
+
+    /// Give the command a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+
+    /// Run as this user of the image: a name or a number, with :GROUP if wanted [default: the image's]
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+
+    /// Working directory, made if it is not there [default: the image's]
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+
+    /// Replace the image's entrypoint; empty for none
+    #[arg(long, value_name = "COMMAND")]
+    pub entrypoint: Option<String>,
+
+    /// End the command after this long, with exit code 124 (e.g. 90, 90s, 10m, 2h)
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<Seconds>,
+
+    /// vCPUs
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub cpus: u8,
+
+    /// Memory of the guest, taken from the host as it is used (e.g. 512M, 4G)
+    #[arg(short, long, value_name = "SIZE", default_value = "1G")]
+    pub mem: Bytes,
+
+    /// What the command may write goes to a sparse disk of this size, thrown away afterwards, instead of into memory (e.g. 20G)
+    #[arg(long, value_name = "SIZE")]
+    pub disk: Option<Bytes>,
+
+    /// Let the command reach these addresses and ports, and nothing else (repeatable)
+    ///
+    /// Without ports all of them, without a protocol TCP; IPv6 in brackets: 192.0.2.10:443, 10.1.0.0/16:8000-8999, 192.0.2.53:53/udp,
+    /// [2001:db8::/32]:443. A range never means loopback, link-local, metadata, multicast or this machine itself: name such an address
+    /// alone to allow it. Without --allow and --bundle, the guest has no network at all.
+    #[arg(long, value_name = "CIDR[:PORT[-PORT]][/tcp|/udp]")]
+    pub allow: Vec<String>,
+
+    /// No network, which is the default without --allow and --bundle
+    #[arg(long, value_name = "none", conflicts_with_all = ["allow", "bundle"])]
+    pub net: Option<NetMode>,
+
+    /// Let the command reach a bundle's gateways (ports 8888, 9418, 9420, 9100): external=ADDRESS, or sockets=DIR
+    ///
+    /// external: at that address, and nothing else of that host. sockets: at the second address of the bottle's network, served by
+    /// whoever listens on DIR/PORT.sock; nobody but DIR's owner may be able to enter it.
+    #[arg(long, value_name = "KIND=WHERE")]
+    pub bundle: Option<BundleWord>,
+
+    /// Write what was connected and what was refused to a file, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub egress_log: Option<PathBuf>,
+
+    /// Most new connections a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub egress_rate: Option<u32>,
+
+    /// Most bytes a second, in each direction (e.g. 2M)
+    #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
+    pub egress_bandwidth: Option<Bytes>,
+
+    /// Host name in the guest [default: the bottle's name]
+    #[arg(long, value_name = "NAME")]
+    pub hostname: Option<String>,
+
+    /// Name of the bottle, taken as long as it runs [default: made up]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// Remove everything at the end; always so, accepted for docker's sake
+    #[arg(long)]
+    pub rm: bool,
+
+    /// Kernel: a name of `kernel list`, or the path of a vmlinux or bzImage [default: the first of the list]
+    #[arg(long, value_name = "NAME|PATH", env = "BOTTLE_VMM_KERNEL")]
+    pub kernel: Option<PathBuf>,
+
+    /// More words for the kernel's command line, which every process of the guest can read
+    #[arg(long, value_name = "WORDS", default_value = "", hide_short_help = true)]
+    pub kernel_args: String,
+
+    /// Show the guest kernel's log on standard error
+    #[arg(long)]
+    pub console: bool,
+
+    /// How long the guest may take to come up
+    #[arg(long, value_name = "TIME", default_value = "60", hide_short_help = true)]
+    pub boot_timeout: Seconds,
+
+    /// How the making of an image is told on standard error
+    #[arg(long, value_name = "HOW", hide_short_help = true)]
+    pub progress: Option<ProgressStyle>,
+    /// Run the monitor without its sandbox, or without one layer of it: landlock, seccomp, user or network
+    ///
+    /// Not needed on a kernel that has the layers (`bottle-vmm doctor`), and dangerous: a guest that breaks out of its virtual machine
+    /// finds that much less in its way.
+    #[arg(long, value_name = "LAYER", num_args = 0..=1, require_equals = true, default_missing_value = "all", value_enum, hide_short_help = true)]
+    pub no_sandbox: Vec<SandboxPart>,
+
+    /// Have the monitor try to break out of its sandbox, to see that it cannot: for tests
+    #[arg(long, value_name = "THREAD:CALL", hide = true)]
+    pub sandbox_probe: Option<Probe>,
+
+    /// Write when each phase was reached, as JSON
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub timings: Option<PathBuf>,
+
+    /// The command and its arguments [default: the image's]
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// What `--no-sandbox` leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum SandboxPart {
+    All,
+    Landlock,
+    Seccomp,
+    User,
+    Network,
+}
+
+/// `--net`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum NetMode {
+    None,
+}
+
+fn some_bytes(text: &str) -> Result<Bytes, String> {
+    match text.parse::<Bytes>() {
+        Ok(Bytes(0)) => Err("nothing would ever arrive; leave `--allow` out instead".to_owned()),
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  bottle-vmm run -- uname -a
+  bottle-vmm run --image agent.tar -- sh -c 'id; exit 7'
+  docker save debian:12 | bottle-vmm run --image - -- cat /etc/os-release
+  bottle-vmm run --dockerfile agent/Dockerfile -- make test
+  bottle-vmm run -it --image agent.tar --mem 4G --cpus 2 --disk 20G
+  bottle-vmm run --allow 192.0.2.10:443 --image agent.tar -- agent
+  API_KEY=... bottle-vmm run -e API_KEY --image agent.tar -- agent --task 'fix the tests'";
