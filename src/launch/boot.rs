@@ -121,6 +121,10 @@ impl Guest {
             Some(MonitorEvent::Violation { syscall }) => {
                 Err(LaunchError::Violation { syscall: Some(syscall), console: self.console.text() })
             }
+            Some(MonitorEvent::Unwritable { errno }) => {
+                warn(&unwritable(errno));
+                Ok(())
+            }
             Some(MonitorEvent::Console { line }) => {
                 self.console.push(line);
                 Ok(())
@@ -220,6 +224,20 @@ pub(super) fn name(message: &ToHost) -> &'static str {
 /// Text of the guest's, of which no control character reaches the caller's terminal.
 pub(super) fn harmless(text: &str) -> String {
     text.chars().map(|c| if c == '\n' || !c.is_control() { c } else { '\u{fffd}' }).collect()
+}
+
+/// At once, and not at the end: by then it is too late to do anything about it.
+fn unwritable(errno: i32) -> String {
+    let why = std::io::Error::from_raw_os_error(errno);
+    format!(
+        "the scratch disk cannot be written ({why}): the guest has I/O errors, and what it wrote last may be lost; \
+         hint: make room in the cache directory, or set XDG_CACHE_HOME to a larger disk"
+    )
+}
+
+/// The carriage return is for a terminal in raw mode. A closed standard error is the caller's choice.
+fn warn(what: &str) {
+    let _ = write!(std::io::stderr(), "bottle-vmm: {what}\r\n");
 }
 
 /// The last lines of the guest's console, for errors; with `--console`, all of it on standard error.

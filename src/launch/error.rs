@@ -160,6 +160,7 @@ fn root_fault(file: &str, offset: u64, fault: DiskFault) -> String {
             format!("`{file}` is damaged: at byte {offset} it does not hold the block that its manifest vouches for")
         }
         DiskFault::Unreadable { errno: value } => format!("cannot read `{file}` at byte {offset}: {}", errno(value)),
+        DiskFault::Unwritable { errno: value } => format!("cannot write `{file}` at byte {offset}: {}", errno(value)),
     }
 }
 

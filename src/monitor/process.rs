@@ -137,7 +137,7 @@ fn observer(control: &Arc<OwnedFd>) -> Observer {
         let control = Arc::clone(control);
         move || tell_phase(&control, phase)
     };
-    let console = Arc::clone(control);
+    let (console, disks) = (Arc::clone(control), Arc::clone(control));
     Observer {
         memory_ready: Box::new(phase(MonitorPhase::MemoryReady)),
         entering: Box::new(phase(MonitorPhase::Entering)),
@@ -146,6 +146,9 @@ fn observer(control: &Arc<OwnedFd>) -> Observer {
             let line = String::from_utf8_lossy(line).into_owned();
             // A launcher that falls behind loses lines; the guest must not be able to stop its vCPU, or us, with output.
             let _ = wire::send_message(console.as_fd(), &MonitorEvent::Console { line }, false);
+        }),
+        unwritable: Arc::new(move |errno| {
+            let _ = wire::send_message(disks.as_fd(), &MonitorEvent::Unwritable { errno }, false);
         }),
     }
 }

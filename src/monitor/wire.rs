@@ -100,6 +100,10 @@ pub enum MonitorEvent {
     Statistics {
         exits: Option<u64>,
     },
+    /// The host cannot write the scratch disk; told once.
+    Unwritable {
+        errno: i32,
+    },
     Stopped(StopReason),
     /// The monitor could not do its work; the causes, outermost first.
     Failed {

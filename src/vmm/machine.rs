@@ -14,7 +14,7 @@ use super::event_loop::{EventLoop, EventLoopError, Registrar, SharedDevice};
 use super::irq::Irq;
 use super::memory::{self, GuestRam, MemoryError};
 use super::spec::MachineSpec;
-use super::stop::{Stop, StopReason};
+use super::stop::{DiskFault, Stop, StopReason};
 use super::vcpu::stats::ExitCounter;
 use super::vcpu::{self, VcpuContext};
 use super::x86_64::cpuid::{self, CpuidError};
@@ -75,6 +75,8 @@ pub struct Observer {
     /// The guest reached the monitor for the first time.
     pub guest_alive: Box<dyn Fn() + Send + Sync>,
     pub console: LineSink,
+    /// The host cannot write a disk of the guest's (an errno). The guest has an I/O error for it and goes on.
+    pub unwritable: Arc<dyn Fn(i32) + Send + Sync>,
 }
 
 /// Why a guard failed; what guards do is not the machine's business.
@@ -116,8 +118,11 @@ impl Machine {
         let stop = Arc::new(Stop::new().map_err(host_error("make an eventfd"))?);
         let mut wiring = Wiring::new(&vm, &ram)?;
         for (index, disk) in spec.disks.into_iter().enumerate() {
-            let stop = Arc::clone(&stop);
-            let alarm = move |offset, fault| stop.request(StopReason::Disk { index, offset, fault });
+            let (stop, unwritable) = (Arc::clone(&stop), Arc::clone(&observer.unwritable));
+            let alarm = move |offset, fault| match fault {
+                DiskFault::Unwritable { errno } => unwritable(errno),
+                fault => stop.request(StopReason::Disk { index, offset, fault }),
+            };
             let block = Block::new(disk, Box::new(alarm)).map_err(host_error("read the size of a disk"))?;
             wiring.add(|_| block)?;
         }

@@ -21,7 +21,7 @@ pub enum StopReason {
     LauncherGone,
 }
 
-/// Why a verified disk cannot hand out a block.
+/// Why a disk cannot do what the guest may ask of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DiskFault {
@@ -29,6 +29,8 @@ pub enum DiskFault {
     Changed,
     /// The host cannot read it.
     Unreadable { errno: i32 },
+    /// The host cannot write it: a sparse file grows, and the disk that it lies on may be full.
+    Unwritable { errno: i32 },
 }
 
 /// Set once; later reasons are consequences of the first.

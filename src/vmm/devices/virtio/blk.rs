@@ -45,7 +45,8 @@ mod status {
 /// What GET_ID answers, padded with zeros to 20 bytes.
 const SERIAL: &[u8; 20] = b"bottle-vmm\0\0\0\0\0\0\0\0\0\0";
 
-/// Told when a verified disk cannot hand out what it should: the byte of the file, and why. Must not block.
+/// Told when the host cannot serve what the guest may ask for: the byte of the file, and why. Must not block. A guest may bring it
+/// about as often as it likes that a write fails; that is told once.
 pub type Alarm = Box<dyn Fn(u64, DiskFault) + Send>;
 
 pub struct Block {
@@ -60,6 +61,7 @@ struct Disk {
     /// Bytes, whole sectors.
     capacity: u64,
     alarm: Alarm,
+    told_unwritable: bool,
 }
 
 enum Backing {
@@ -88,7 +90,7 @@ impl Block {
         let mut config = [0; 16];
         config[..8].copy_from_slice(&sectors.to_le_bytes());
         config[12..].copy_from_slice(&SEGMENTS_MAX.to_le_bytes());
-        let disk = Disk { backing, capacity: sectors * SECTOR, alarm };
+        let disk = Disk { backing, capacity: sectors * SECTOR, alarm, told_unwritable: false };
         Ok(Self { disk, features: F_VERSION_1 | F_EVENT_IDX | F_SEG_MAX | access, config, active: None })
     }
 }
@@ -158,8 +160,8 @@ fn serve(disk: &mut Disk, ram: &GuestRam, chain: DescriptorChain<&GuestRam>) -> 
     let (code, written) = match disk.execute(ram, &request) {
         Ok(written) => (status::OK, written),
         Err(Refusal::Io) => (status::IO_ERROR, 0),
-        Err(Refusal::Fault(Fault { offset, fault })) => {
-            (disk.alarm)(offset, fault);
+        Err(Refusal::Fault(fault)) => {
+            disk.raise(fault);
             (status::IO_ERROR, 0)
         }
         Err(Refusal::Unsupported) => (status::UNSUPPORTED, 0),
@@ -175,6 +177,14 @@ enum Refusal {
 }
 
 impl Disk {
+    fn raise(&mut self, Fault { offset, fault }: Fault) {
+        let repeated =
+            matches!(fault, DiskFault::Unwritable { .. }) && std::mem::replace(&mut self.told_unwritable, true);
+        if !repeated {
+            (self.alarm)(offset, fault);
+        }
+    }
+
     fn execute(&mut self, ram: &GuestRam, request: &Request) -> Result<u32, Refusal> {
         match request.kind {
             request::IN => self.transfer(ram, request, true),
@@ -209,7 +219,9 @@ impl Disk {
                     Backing::ReadOnly(file) | Backing::Writable(file) if to_guest => {
                         read_at(file, &slice, position).map_err(|_| Refusal::Io)?;
                     }
-                    Backing::Writable(file) => write_at(file, &slice, position).map_err(|_| Refusal::Io)?,
+                    Backing::Writable(file) => {
+                        write_at(file, &slice, position).map_err(|error| unwritable(position, &error))?;
+                    }
                     Backing::ReadOnly(_) => return Err(Refusal::Io),
                 }
                 position += slice.len() as u64;
@@ -217,6 +229,11 @@ impl Disk {
         }
         u32::try_from(if to_guest { length } else { 0 }).map_err(|_| Refusal::Io)
     }
+}
+
+fn unwritable(offset: u64, error: &io::Error) -> Refusal {
+    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+    Refusal::Fault(Fault { offset, fault: DiskFault::Unwritable { errno } })
 }
 
 /// Fills the whole slice from `position` on; the request ends at `end`.

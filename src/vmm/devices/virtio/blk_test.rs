@@ -376,3 +376,20 @@ proptest! {
         prop_assert_eq!(on_disk(&file, 0, SECTORS * 512), contents());
     }
 }
+
+#[test]
+fn a_write_that_the_host_refuses_is_an_io_error_and_told_once() {
+    let (alarm, alarms) = std::sync::mpsc::channel();
+    // The one device whose every write fails as on a full disk (full(4)), put in place of a file that has a size.
+    let file = File::options().read(true).write(true).open("/dev/full").unwrap();
+    let sized = disk_file();
+    let spec = DiskSpec { file: sized, access: DiskAccess::Writable };
+    let mut block = Block::new(spec, Box::new(move |offset, fault| alarm.send((offset, fault)).unwrap())).unwrap();
+    block.disk.backing = Backing::Writable(file);
+    let mut driver = FakeDriver::started(block);
+    for _ in 0..3 {
+        let data = driver.data(&[7; 512]);
+        assert_eq!(submit(&mut driver, request::OUT, 5, &[data]), (1, IO_ERROR));
+    }
+    assert_eq!(alarms.try_iter().collect::<Vec<_>>(), [(5 * 512, DiskFault::Unwritable { errno: libc::ENOSPC })]);
+}
