@@ -46,7 +46,9 @@ impl From<BenchError> for Failure {
             BenchError::Boot { .. } => {
                 Some("its own error stands above; `bottle-vmm run -- /bin/true` shows it alone".to_owned())
             }
-            _ => None,
+            BenchError::Result { .. } => Some("make one: `bottle-vmm bench boot --save FILE`".to_owned()),
+            BenchError::Factor(_) => Some("1.10 is: fail when it takes a tenth longer".to_owned()),
+            BenchError::Start { .. } | BenchError::File { .. } => None,
         };
         Self::new(error, hint)
     }

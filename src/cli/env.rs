@@ -55,7 +55,13 @@ impl EnvError {
             ),
             Self::Unset { name } => format!("`export {name}` first, or use `--env-file`"),
             Self::Line { .. } => "values are taken as they stand, without quotes; they cannot span lines".to_owned(),
-            _ => return None,
+            Self::UnsetInFile { name, .. } => {
+                format!("`export {name}` first, or give it a value in the file: `{name}=VALUE`")
+            }
+            Self::NoName => "as in `-e API_KEY`, with the value in this environment".to_owned(),
+            Self::TooLong { .. } => "large data goes in by standard input: `-i`".to_owned(),
+            Self::StdinTwice { .. } => "put all but one of them into files".to_owned(),
+            Self::Nul { .. } | Self::Read { .. } => return None,
         })
     }
 }

@@ -85,7 +85,7 @@ fn habit(error: &clap::Error) -> Option<&'static str> {
 
 /// Help is data and a success; a wrong command line is ours to report, with docker's code for it.
 fn usage(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
+    let printed = error.print();
     // Other commands have arguments of their own to be wrong about.
     let is_run = std::env::args_os().nth(1).is_some_and(|word| word == "run");
     if let Some(hint) = habit(error).filter(|_| is_run) {
@@ -93,7 +93,35 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = writeln!(std::io::stderr(), "\n  hint: {hint}");
     }
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match out::written(printed) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => report::error(&error),
+        },
         _ => ExitCode::from(EXIT_OURS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hint_for(words: &[&str]) -> Option<&'static str> {
+        habit(&Cli::try_parse_from([&["bottle-vmm", "run"], words].concat()).unwrap_err())
+    }
+
+    #[test]
+    fn who_is_used_to_docker_is_told_what_to_do_instead() {
+        for (words, told) in [
+            (vec!["-v", "/src:/src"], "there are no mounts"),
+            (vec!["--volume=/src:/src"], "there are no mounts"),
+            (vec!["-p", "80:80"], "--allow"),
+            (vec!["--network", "host"], "--allow"),
+            (vec!["-d"], "as long as its command"),
+            (vec!["--privileged"], "--user root"),
+            (vec!["debian:12", "ls"], "`--image`"),
+        ] {
+            assert!(hint_for(&words).is_some_and(|hint| hint.contains(told)), "{words:?}: {:?}", hint_for(&words));
+        }
+        assert_eq!(hint_for(&["--no-such-thing"]), None);
     }
 }

@@ -34,7 +34,11 @@ pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     written(io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()))
 }
 
-fn written(result: io::Result<()>) -> Result<(), Failure> {
+/// What became of writing to standard output.
+///
+/// # Errors
+/// As [`line`].
+pub fn written(result: io::Result<()>) -> Result<(), Failure> {
     match result {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(OutError(error), None)),
         _ => Ok(()),

@@ -58,6 +58,12 @@ impl From<crate::builder::BuilderError> for Failure {
     }
 }
 
+/// Tells the person at the terminal something that is no error.
+#[expect(clippy::print_stderr, reason = "a message to the person at the terminal")]
+pub fn note(what: &str) {
+    eprintln!("bottle-vmm: {what}");
+}
+
 /// Prints it on standard error and gives the exit code.
 #[expect(clippy::print_stderr, reason = "this is where errors reach people")]
 pub fn error(failure: &Failure) -> ExitCode {

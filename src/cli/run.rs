@@ -5,11 +5,11 @@ use super::egress;
 use super::env::{self, Variables};
 use super::images;
 use super::progress::{self, Bar};
-use super::report::Failure;
+use super::report::{Failure, note};
 use super::sandbox;
 use crate::builder;
 use crate::debian::busybox;
-use crate::host::kvm;
+use crate::host::{kvm, resources};
 use crate::image::{self, Artifact, Cache, ImageConfig};
 use crate::kernel::{self, Store};
 use crate::launch::claim::Claim;
@@ -42,6 +42,10 @@ enum RunError {
     Nul { what: &'static str },
     #[error("--mem {given} is less than a kernel needs ({} MiB)", MEMORY_MIN / MIB)]
     Memory { given: super::quantity::Bytes },
+    #[error("--mem {given} is more than this machine has ({} MiB with swap)", host / MIB)]
+    MoreMemoryThanHost { given: super::quantity::Bytes, host: u64 },
+    #[error("the working directory `{given}` is not an absolute path")]
+    Workdir { given: String },
     #[error("host name `{name}` is not 1 to 63 letters, digits, `-` and `.`")]
     Hostname { name: String },
     #[error("cannot open {path}")]
@@ -63,7 +67,13 @@ impl RunError {
         Some(match self {
             Self::NoTerminal => "leave out `-t`; `-i` alone passes standard input on".to_owned(),
             Self::NoCommand => "give one after `--`".to_owned(),
-            _ => return None,
+            Self::Memory { .. } => "leave `--mem` out for 1G, which most commands can live with".to_owned(),
+            Self::MoreMemoryThanHost { .. } => {
+                "give what the command needs at most; the host lends it only as it is used".to_owned()
+            }
+            Self::Workdir { given } => format!("begin it at the root of the image: `--workdir /{given}`"),
+            Self::Hostname { .. } => "give another `--hostname`; without it the bottle's name is taken".to_owned(),
+            Self::Open { .. } | Self::Timings { .. } | Self::Nul { .. } => return None,
         })
     }
 }
@@ -80,7 +90,7 @@ pub fn run(args: &RunArgs, begin_ns: u64) -> Result<ExitCode, Failure> {
     timings.mark_at(Phase::Begin, begin_ns);
     check(args)?;
     if let Some(warning) = sandbox::warning(&sandbox::confinement(&args.no_sandbox)) {
-        say(&warning);
+        note(&warning);
     }
     let egress = egress::plan(args)?;
     let ledger = egress.as_ref().map(|egress| Arc::clone(&egress.ledger));
@@ -92,25 +102,20 @@ pub fn run(args: &RunArgs, begin_ns: u64) -> Result<ExitCode, Failure> {
     let outcome = launch::launch(bottle, &mut timings);
     // Whatever became of the bottle: what it was refused may be why.
     if let Some(summary) = ledger.and_then(|ledger| egress::summary(&ledger)) {
-        say(&summary);
+        note(&summary);
     }
     let outcome = outcome?;
     if let Outcome::TimedOut(limit) = outcome {
-        say(&format!("the command was ended after {} s (--timeout)", limit.as_secs_f64()));
+        note(&format!("the command was ended after {} s (--timeout)", limit.as_secs_f64()));
     }
     if let Some(Err(error)) = timings_file.map(|file| timings.write(file)) {
-        say(&format!("the timings cannot be written: {error}"));
+        note(&format!("the timings cannot be written: {error}"));
     }
     Ok(ExitCode::from(outcome.exit_code()))
 }
 
 fn create(path: &Path) -> Result<File, RunError> {
     File::create(path).map_err(|source| RunError::Timings { path: path.to_owned(), source })
-}
-
-#[expect(clippy::print_stderr, reason = "a message to the person at the terminal")]
-fn say(what: &str) {
-    eprintln!("bottle-vmm: {what}");
 }
 
 /// What can be wrong without looking anything up.
@@ -122,6 +127,12 @@ fn check(args: &RunArgs) -> Result<(), Failure> {
     }
     if args.mem.0 < MEMORY_MIN {
         return Err(RunError::Memory { given: args.mem }.into());
+    }
+    if let Some(host) = resources::all_memory().filter(|host| args.mem.0 > *host) {
+        return Err(RunError::MoreMemoryThanHost { given: args.mem, host }.into());
+    }
+    if let Some(given) = given(args.workdir.as_deref()).filter(|path| !path.starts_with('/')) {
+        return Err(RunError::Workdir { given: given.to_owned() }.into());
     }
     Ok(())
 }

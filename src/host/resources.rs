@@ -6,11 +6,18 @@ use std::path::Path;
 /// Bytes of memory that can be had without swapping (`MemAvailable`, proc_meminfo(5)).
 #[must_use]
 pub fn available_memory() -> Option<u64> {
-    parse_available(&std::fs::read_to_string("/proc/meminfo").ok()?)
+    parse_meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
 }
 
-fn parse_available(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+/// Bytes of memory and swap together, used or not.
+#[must_use]
+pub fn all_memory() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    parse_meminfo(&meminfo, "MemTotal:")?.checked_add(parse_meminfo(&meminfo, "SwapTotal:")?)
+}
+
+fn parse_meminfo(meminfo: &str, name: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
@@ -41,9 +48,9 @@ mod tests {
 
     #[test]
     fn memory_is_read_in_bytes_or_not_at_all() {
-        assert_eq!(parse_available("MemTotal: 9 kB\nMemAvailable:    2048 kB\n"), Some(2 << 20));
-        assert_eq!(parse_available("MemTotal: 9 kB\n"), None);
-        assert_eq!(parse_available("MemAvailable: many kB\n"), None);
+        assert_eq!(parse_meminfo("MemTotal: 9 kB\nMemAvailable:    2048 kB\n", "MemAvailable:"), Some(2 << 20));
+        assert_eq!(parse_meminfo("MemTotal: 9 kB\n", "MemAvailable:"), None);
+        assert_eq!(parse_meminfo("MemAvailable: many kB\n", "MemAvailable:"), None);
     }
 
     #[test]

@@ -79,6 +79,9 @@ impl KernelError {
                  `bottle-vmm kernel build` makes one that boots faster in minutes"
                     .to_owned(),
             ),
+            Self::NotInstalled { name, .. } if Path::new(name).exists() => {
+                Some(format!("for the file of that name: `./{name}`"))
+            }
             Self::NotInstalled { installed, .. } if installed.is_empty() => {
                 Some("`bottle-vmm kernel install`".to_owned())
             }

@@ -127,6 +127,20 @@ impl Store {
         }
     }
 
+    /// Removes the kernel called `name`, all of it or nothing.
+    pub fn remove(&self, name: &str) -> Result<(), KernelError> {
+        let installed = self.list()?;
+        if !installed.iter().any(|kernel| kernel.name == name) {
+            let installed = installed.into_iter().map(|kernel| kernel.name).collect();
+            return Err(KernelError::NotInstalled { name: name.to_owned(), store: self.dir.clone(), installed });
+        }
+        // Out of the list by one rename; a removal that is cut short is finished by the next command that installs.
+        let stage = self.stage()?;
+        let (kernel, grave) = (self.dir.join(name), stage.dir.join(name));
+        fs::rename(&kernel, &grave).map_err(io_error("remove", &kernel))?;
+        remove_tree(&stage.dir)
+    }
+
     /// Begins a kernel. Two commands that install take turns; what a killed one left is wiped.
     pub(super) fn stage(&self) -> Result<Stage, KernelError> {
         fs::create_dir_all(&self.dir).map_err(io_error("create", &self.dir))?;

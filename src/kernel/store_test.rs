@@ -125,3 +125,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_removed_is_gone_and_only_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::at(dir.path());
+    install(&store, Kind::Stock, "6.1", b"k");
+    install(&store, Kind::Firmware, "6.12", b"k");
+    store.remove("firmware-6.12").unwrap();
+    assert_eq!(names(&store), ["stock-6.1"]);
+    let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, [".lock", "stock-6.1"]);
+    for name in ["firmware-6.12", "stock", "", ".lock", "../x"] {
+        assert!(matches!(store.remove(name).unwrap_err(), KernelError::NotInstalled { .. }), "{name}");
+    }
+}
+
+#[test]
+fn a_file_that_is_taken_for_a_name_is_pointed_at() {
+    let error = Store::at("/nowhere").select(Some("Cargo.toml")).unwrap_err();
+    assert_eq!(error.hint().unwrap(), "for the file of that name: `./Cargo.toml`");
+}

@@ -24,8 +24,10 @@ impl ClaimError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Taken { .. } => Some("give another `--name`, or none: it is made up then".to_owned()),
-            Self::Invalid { .. } | Self::Socket { .. } => None,
+            Self::Taken { .. } | Self::Invalid { .. } => {
+                Some("give another `--name`, or none: it is made up then".to_owned())
+            }
+            Self::Socket { .. } => None,
         }
     }
 }

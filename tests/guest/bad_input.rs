@@ -107,6 +107,10 @@ fn unknown_options_and_malformed_values_are_ours() {
         ] {
             Bottle::new().with(&options).run(&["true"]).exits(125).complains(&["error: "]);
         }
+        for (option, value) in [("--workdir", "src"), ("--mem", "900T"), ("--name", "-"), ("--kernel", "Cargo.toml")] {
+            let said = Bottle::new().in_directory(env!("CARGO_MANIFEST_DIR")).with(&[option, value]).run(&["true"]);
+            said.exits(125).complains(&["bottle-vmm: ", value, "hint: "]);
+        }
         Bottle::new().with(&["--hostname", "under_score"]).run(&["true"]).exits(125).complains(&["under_score"]);
         Bottle::new().with(&["--env-file", "/no/such/file"]).run(&["true"]).exits(125).complains(&["/no/such/file"]);
         Bottle::new()

@@ -41,6 +41,11 @@ impl Bottle {
         self
     }
 
+    pub fn in_directory(mut self, directory: &str) -> Self {
+        self.command.current_dir(directory);
+        self
+    }
+
     /// Runs it to its end.
     pub fn run(mut self, words: &[&str]) -> Finished {
         self.command.arg("--").args(words);

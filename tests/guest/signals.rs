@@ -84,6 +84,7 @@ fn a_time_limit_ends_with_124_and_says_so() {
         said.exits(124).prints("partial\n");
         Bottle::new().with(&["--timeout", "1s"]).run(&["sleep", "1000"]).exits(124).complains(&["ended after 1 s"]);
         Bottle::new().with(&["--timeout", "60s"]).run(&["true"]).exits(0).quietly();
+        Bottle::new().with(&["--timeout", "0"]).run(&["sh", "-c", "sleep 1; exit 3"]).exits(3).quietly();
     });
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub enum KernelCommand {
     /// Install Debian's cloud kernel
     ///
-    /// Needs no root: the package is fetched by apt with a configuration of its own and unpacked into the kernel store.
+    /// Of several kernels `run` takes firmware before stock and newer before older, unless it is told with --kernel. Needs no root: the package is fetched by apt with a configuration of its own and unpacked into the kernel store.
     Install {
         /// Take the newest kernel of the backports suite
         #[arg(long, conflicts_with = "deb")]
@@ -30,6 +30,12 @@ pub enum KernelCommand {
         /// Print what was built as JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Remove an installed kernel
+    Remove {
+        /// Its name in `kernel list`
+        #[arg(value_name = "NAME")]
+        name: String,
     },
     /// List installed kernels, the one that `run` takes first
     List {

@@ -304,16 +304,6 @@ fn a_file_truncated_under_the_disk_is_an_io_error() {
 }
 
 #[test]
-fn a_full_file_system_is_an_io_error() {
-    let full = File::options().write(true).open("/dev/full").unwrap();
-    let mut block = block(disk_file(), false);
-    block.disk.backing = Backing::Writable(full);
-    let mut driver = FakeDriver::started(block);
-    let data = driver.data(&[1; 512]);
-    assert_eq!(submit(&mut driver, request::OUT, 0, &[data]), (1, IO_ERROR));
-}
-
-#[test]
 fn a_full_queue_is_served_in_order() {
     let mut driver = disk(&disk_file(), true);
     let requests: Vec<(Buffer, Buffer)> = (0..42)
