@@ -124,7 +124,8 @@ const SHARED: &[Allowed] = &[
     // A device that is reset drops its connections, in the thread of the vCPU that wrote its status register.
     always(libc::SYS_shutdown),
     always(libc::SYS_close),
-    // A debug build of std looks whether a descriptor is open before it closes it.
+    // With debug assertions std looks whether a descriptor is open before it closes it.
+    #[cfg(debug_assertions)]
     only(libc::SYS_fcntl, &[&[is(1, libc::F_GETFD.cast_unsigned())]]),
 ];
 
