@@ -24,6 +24,14 @@ const QUEUE_SIZE: u16 = 128;
 /// Data buffers per request: all that fit the queue beside the header and the status byte.
 const SEGMENTS_MAX: u32 = QUEUE_SIZE as u32 - 2;
 
+/// Bytes of one data buffer.
+const SIZE_MAX: u32 = 64 << 10;
+/// Bytes of a request: without this bound, 126 descriptors of 4 GiB could name the same memory again and again.
+const REQUEST_MAX: u64 = SEGMENTS_MAX as u64 * SIZE_MAX as u64;
+/// Requests served before other devices have their turn.
+const TURN: u16 = 16;
+
+const F_SIZE_MAX: u64 = 1 << 1;
 const F_SEG_MAX: u64 = 1 << 2;
 const F_READ_ONLY: u64 = 1 << 5;
 
@@ -89,9 +97,10 @@ impl Block {
         let access = if matches!(backing, Backing::Writable(_)) { 0 } else { F_READ_ONLY };
         let mut config = [0; 16];
         config[..8].copy_from_slice(&sectors.to_le_bytes());
+        config[8..12].copy_from_slice(&SIZE_MAX.to_le_bytes());
         config[12..].copy_from_slice(&SEGMENTS_MAX.to_le_bytes());
         let disk = Disk { backing, capacity: sectors * SECTOR, alarm, told_unwritable: false };
-        Ok(Self { disk, features: F_VERSION_1 | F_EVENT_IDX | F_SEG_MAX | access, config, active: None })
+        Ok(Self { disk, features: F_VERSION_1 | F_EVENT_IDX | F_SIZE_MAX | F_SEG_MAX | access, config, active: None })
     }
 }
 
@@ -207,7 +216,7 @@ impl Disk {
         let start = request.sector.checked_mul(SECTOR).ok_or(Refusal::Io)?;
         let length: u64 = data.iter().map(|buffer| buffer.length as u64).sum();
         let end = start.checked_add(length).ok_or(Refusal::Io)?;
-        if end > self.capacity || !length.is_multiple_of(SECTOR) {
+        if end > self.capacity || length > REQUEST_MAX || !length.is_multiple_of(SECTOR) {
             return Err(Refusal::Io);
         }
         let mut position = start;
@@ -288,7 +297,10 @@ impl VirtioDevice for Block {
 
     fn queue_notified(&mut self, queue: u16) {
         if let (Some(active), REQUEST_QUEUE) = (&mut self.active, queue) {
-            active.drain(REQUEST_QUEUE.into(), |ram, chain| serve(&mut self.disk, ram, chain));
+            let queue = usize::from(REQUEST_QUEUE);
+            if active.drain_some(queue, TURN, |ram, chain| serve(&mut self.disk, ram, chain)) {
+                active.signal_used([queue]);
+            }
         }
     }
 }

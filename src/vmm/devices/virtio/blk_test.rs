@@ -383,3 +383,16 @@ fn a_write_that_the_host_refuses_is_an_io_error_and_told_once() {
     }
     assert_eq!(alarms.try_iter().collect::<Vec<_>>(), [(5 * 512, DiskFault::Unwritable { errno: libc::ENOSPC })]);
 }
+
+#[test]
+fn a_request_that_names_the_same_memory_over_and_over_is_cut_off_by_its_length() {
+    let mut file = disk_file();
+    file.set_len(1 << 40).unwrap();
+    file.rewind().unwrap();
+    let mut driver = disk(&file, true);
+    let room = driver.room(128 << 10);
+    let many = [Buffer { length: 64 << 10, ..room }; 100];
+    assert_eq!(submit(&mut driver, request::IN, 0, &many).1, OK);
+    let more = [Buffer { length: 128 << 10, ..room }; 64];
+    assert_eq!(submit(&mut driver, request::IN, 0, &more), (1, IO_ERROR));
+}

@@ -198,6 +198,9 @@ impl MmioTransport {
             features: registers.driver_features,
         };
         self.device.lock().unwrap_or_else(PoisonError::into_inner).activate(active);
+        // Drivers may fill queues, and notify, before DRIVER_OK (FreeBSD's entropy driver does): nobody listened then. This is a
+        // vCPU's thread: the event loop serves.
+        self.notifications.iter().for_each(Notification::ring);
     }
 }
 

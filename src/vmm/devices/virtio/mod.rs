@@ -135,7 +135,8 @@ pub trait VirtioDevice: Send {
     /// Fills `data` from configuration space; what lies beyond it stays as it came (zero).
     fn read_config(&self, offset: u64, data: &mut [u8]);
 
-    /// Called once after the driver set DRIVER_OK; every queue it enabled is valid, the others are not ready.
+    /// Called once after the driver set DRIVER_OK; every queue it enabled is valid, the others are not ready. Each is then notified, as
+    /// something may lie in it already.
     fn activate(&mut self, active: Active);
 
     /// Called when the driver resets the device, in any state, as often as it likes. Gives up the queues and host state.

@@ -337,8 +337,6 @@ impl<B: FrameBackend> VirtioDevice for Net<B> {
         // Segments without checksums are what segmentation is (§5.1.3.1); a driver that wants one only gets neither.
         let segmentation = checksum && active.features & feature::GUEST_TSO4 != 0;
         self.backend.start(Offloads { checksum, segmentation });
-        // What was queued before DRIVER_OK was not notified to anyone who listened. This is a vCPU's thread: the event loop serves.
-        active.come_back_to(TX_QUEUE);
         self.active = Some(active);
     }
 

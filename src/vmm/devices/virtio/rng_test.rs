@@ -105,3 +105,17 @@ fn a_queue_full_of_requests_is_served_with_one_notification() {
     assert_eq!(used.iter().map(|used| used.head).collect::<Vec<_>>(), heads);
     assert!(used.iter().all(|used| used.written == 16));
 }
+
+#[test]
+fn a_request_made_before_the_start_is_served_at_the_start() {
+    let mut driver = FakeDriver::new(device(&counting(64)));
+    driver.set_status(3);
+    driver.accept(F_VERSION_1);
+    driver.set_status(11);
+    driver.set_up_queue(0);
+    let buffer = driver.room(64);
+    driver.add(0, &[buffer]);
+    driver.set_status(15);
+    driver.settle();
+    assert_eq!(driver.bytes(buffer), counting(64));
+}

@@ -183,8 +183,6 @@ impl VirtioDevice for Vsock {
     }
 
     fn activate(&mut self, active: Active) {
-        // Buffers queued before DRIVER_OK were not notified to anyone who listened. This is a vCPU's thread: the event loop serves.
-        active.come_back_to(TX_QUEUE);
         self.active = Some(active);
     }
 
