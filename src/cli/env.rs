@@ -182,7 +182,7 @@ pub fn check(passed: &[OsString], files: &[PathBuf], others_of_stdin: usize) -> 
         if name.is_empty() {
             return Err(EnvError::NoName);
         }
-        if std::env::var_os(name).is_none() {
+        if !environ::has(name.as_bytes()) {
             return Err(EnvError::Unset { name: lossy(name.as_bytes()) });
         }
     }

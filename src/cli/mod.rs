@@ -1,4 +1,4 @@
-//! What a person types and reads. The only place that prints.
+//! What a person types and reads. The only place that prints, but for the streams of a running bottle.
 //!
 //! One file per command; [`args`] is what was typed, and nothing in it is looked up.
 

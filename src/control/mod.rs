@@ -5,13 +5,15 @@
 
 use bottle_protocol::{Decoder, ProtocolError, SecretBytes, ToAgent, ToHost};
 use std::io;
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
-/// Frames that may wait for a guest to read them. Windows keep an honest agent far below it.
+/// Frames that may wait for a guest to read them. What the guest itself brings about, credit above all, is held far below it by the
+/// windows; standard input, which may come byte by byte, is to wait for [`Room`] first.
 const QUEUE_MAX: usize = 1024;
 
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +35,14 @@ pub struct Receiver {
 /// Sends messages in order, without waiting: a task of its own writes them.
 pub struct Sender {
     queue: mpsc::Sender<SecretBytes>,
+    written: Arc<Notify>,
     writer: JoinHandle<()>,
+}
+
+/// Tells when a sender can take more.
+pub struct Room {
+    queue: mpsc::Sender<SecretBytes>,
+    written: Arc<Notify>,
 }
 
 /// # Errors
@@ -42,20 +51,36 @@ pub fn open(stream: std::os::unix::net::UnixStream) -> Result<(Sender, Receiver)
     stream.set_nonblocking(true).map_err(ControlError::Stream)?;
     let (read, write) = UnixStream::from_std(stream).map_err(ControlError::Stream)?.into_split();
     let (queue, frames) = mpsc::channel(QUEUE_MAX);
-    let writer = tokio::spawn(write_frames(write, frames));
-    Ok((Sender { queue, writer }, Receiver { stream: read, decoder: Decoder::new() }))
+    let written = Arc::new(Notify::new());
+    let writer = tokio::spawn(write_frames(write, frames, Arc::clone(&written)));
+    Ok((Sender { queue, written, writer }, Receiver { stream: read, decoder: Decoder::new() }))
 }
 
-async fn write_frames(mut stream: OwnedWriteHalf, mut frames: mpsc::Receiver<SecretBytes>) {
+async fn write_frames(mut stream: OwnedWriteHalf, mut frames: mpsc::Receiver<SecretBytes>, written: Arc<Notify>) {
     while let Some(frame) = frames.recv().await {
         // The reading side sees the same end and reports it.
         if stream.write_all(frame.expose()).await.is_err() {
             return;
         }
+        written.notify_one();
+    }
+}
+
+impl Room {
+    /// Resolves when half of the queue is free. Cancel-safe. For one task: another would miss what this one is told.
+    pub async fn wait(&self) {
+        while !self.queue.is_closed() && self.queue.capacity() < QUEUE_MAX / 2 {
+            self.written.notified().await;
+        }
     }
 }
 
 impl Sender {
+    #[must_use]
+    pub fn room(&self) -> Room {
+        Room { queue: self.queue.clone(), written: Arc::clone(&self.written) }
+    }
+
     /// # Errors
     /// [`ControlError::NotReading`] when too much waits already.
     pub fn send(&self, message: &ToAgent) -> Result<(), ControlError> {

@@ -1,5 +1,6 @@
 //! A guest that comes up: the monitor's reports and the agent's first words.
 
+use super::console::Console;
 use super::error::LaunchError;
 use super::timings::{Phase, Timings};
 use crate::control::{self, Receiver, Sender};
@@ -9,8 +10,6 @@ use crate::monitor::{LauncherRequest, MonitorEvent, MonitorPhase, MonitorProcess
 use crate::vmm::stop::StopReason;
 use bottle_protocol::{Hello, ToHost};
 use nix::sys::resource::UsageWho;
-use std::collections::VecDeque;
-use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ pub(super) struct Guest {
     pub(super) sender: Sender,
     receiver: Receiver,
     events: Events,
-    console: ConsoleTail,
+    console: Console,
     statistics_due: bool,
     /// What people call the root's file.
     root: String,
@@ -42,7 +41,7 @@ impl Guest {
         root: String,
     ) -> Result<Self, LaunchError> {
         let (sender, receiver) = control::open(control)?;
-        let console = ConsoleTail { lines: VecDeque::new(), verbose };
+        let console = Console::new(verbose);
         Ok(Self { sender, receiver, events: monitor.events()?, console, statistics_due: false, root })
     }
 
@@ -122,7 +121,7 @@ impl Guest {
                 Err(LaunchError::Violation { syscall: Some(syscall), console: self.console.text() })
             }
             Some(MonitorEvent::Unwritable { errno }) => {
-                warn(&unwritable(errno));
+                self.console.warn(&unwritable(errno));
                 Ok(())
             }
             Some(MonitorEvent::Console { line }) => {
@@ -226,58 +225,10 @@ pub(super) fn harmless(text: &str) -> String {
     text.chars().map(|c| if c == '\n' || !c.is_control() { c } else { '\u{fffd}' }).collect()
 }
 
-/// At once, and not at the end: by then it is too late to do anything about it.
 fn unwritable(errno: i32) -> String {
     let why = std::io::Error::from_raw_os_error(errno);
     format!(
         "the scratch disk cannot be written ({why}): the guest has I/O errors, and what it wrote last may be lost; \
          hint: make room in the cache directory, or set XDG_CACHE_HOME to a larger disk"
     )
-}
-
-/// The carriage return is for a terminal in raw mode. A closed standard error is the caller's choice.
-fn warn(what: &str) {
-    let _ = write!(std::io::stderr(), "bottle-vmm: {what}\r\n");
-}
-
-/// The last lines of the guest's console, for errors; with `--console`, all of it on standard error.
-struct ConsoleTail {
-    lines: VecDeque<String>,
-    verbose: bool,
-}
-
-impl ConsoleTail {
-    /// Lines kept: a panic with its registers and call trace fits.
-    const LINES: usize = 40;
-
-    fn push(&mut self, line: String) {
-        if self.verbose {
-            // The carriage return is for a terminal in raw mode. A closed standard error is the caller's choice.
-            let _ = write!(std::io::stderr(), "{}\r\n", line.trim_end_matches('\n'));
-        }
-        if self.lines.len() == Self::LINES {
-            self.lines.pop_front();
-        }
-        self.lines.push_back(line);
-    }
-
-    fn text(&self) -> String {
-        self.lines.iter().map(|line| harmless(line)).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_console_tail_is_bounded_and_cannot_drive_a_terminal() {
-        let mut tail = ConsoleTail { lines: VecDeque::new(), verbose: false };
-        for number in 0..100 {
-            tail.push(format!("\x1b[2Jline {number}\n"));
-        }
-        let text = tail.text();
-        assert_eq!(text.lines().count(), ConsoleTail::LINES);
-        assert!(text.starts_with("\u{fffd}[2Jline 60\n") && !text.contains('\x1b'));
-    }
 }

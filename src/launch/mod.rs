@@ -10,6 +10,7 @@ pub mod terminal;
 pub mod timings;
 
 mod boot;
+mod console;
 
 pub use error::{EXIT_OURS, LaunchError};
 
@@ -171,7 +172,10 @@ async fn run(
     hello.limits.check(&bottle.command.argv, &bottle.command.env)?;
     let scratch = bottle.scratch.is_some().then(|| device("vdb")).transpose()?;
     if let Some(serving) = &mut serving {
-        serving.verified().await?;
+        tokio::select! {
+            verified = serving.verified() => verified?,
+            signal = signals.termination() => return Ok(Outcome::Interrupted(signal)),
+        }
     }
     let setup = Setup { hostname: bottle.hostname, root: device("vda")?, scratch, network: for_guest };
     guest.sender.send(&ToAgent::Setup(setup))?;
@@ -187,7 +191,7 @@ async fn run(
         signal = signals.termination() => return Ok(Outcome::Interrupted(signal)),
     };
     started?;
-    let mut session = Session::begin(guest, signals, tty, stdin)?;
+    let mut session = Session::begin(guest, signals, size, stdin)?;
     tokio::select! {
         outcome = session.run(bottle.time_limit, bottle.measure.then_some(monitor), timings) => outcome,
         error = egress::failed(&mut serving) => Err(error.into()),

@@ -7,8 +7,11 @@ use super::signals::{Caught, Signals};
 use super::streams::{Output, Written, read_stdin};
 use super::terminal::{self, RawMode};
 use super::timings::{Phase, Timings};
+use crate::control::Room;
 use crate::monitor::MonitorProcess;
-use bottle_protocol::{ExitStatus, MAX_DATA, OutputStream, ReceiveWindow, SignalNumber, ToAgent, ToHost, Window};
+use bottle_protocol::{
+    ExitStatus, MAX_DATA, OutputStream, ReceiveWindow, SignalNumber, ToAgent, ToHost, Window, WindowSize,
+};
 use std::io;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -35,7 +38,7 @@ impl Outcome {
     }
 }
 
-/// How long output that has arrived may take to be written after a time-out: whoever reads it may have stopped.
+/// How long output that has arrived may take to be written when the end came before it: whoever reads it may have stopped.
 const LAST_OUTPUT: Duration = Duration::from_secs(2);
 
 pub(super) struct Session {
@@ -45,12 +48,15 @@ pub(super) struct Session {
     stdout: Downstream,
     stderr: Downstream,
     written: mpsc::UnboundedReceiver<Written>,
-    /// Restores the terminal when the session is dropped.
-    raw: Option<RawMode>,
+    /// The command has a terminal.
+    terminal: bool,
+    /// Restores the caller's terminal when the session is dropped.
+    _raw: Option<RawMode>,
 }
 
 /// Standard input on its way to the guest.
 struct Stdin {
+    room: Room,
     chunks: Option<mpsc::Receiver<Vec<u8>>>,
     waiting: Vec<u8>,
     window: Window,
@@ -78,24 +84,54 @@ fn host(what: &'static str) -> impl Fn(io::Error) -> LaunchError {
 }
 
 impl Session {
-    pub(super) fn begin(guest: Guest, signals: Signals, tty: bool, stdin: bool) -> Result<Self, LaunchError> {
+    /// `terminal` is the size that the command was started with, if it has one.
+    pub(super) fn begin(
+        guest: Guest,
+        signals: Signals,
+        terminal: Option<WindowSize>,
+        stdin: bool,
+    ) -> Result<Self, LaunchError> {
         let (report, written) = mpsc::unbounded_channel();
-        let raw = if tty && stdin { RawMode::enter().map_err(host("switch the terminal to raw mode"))? } else { None };
+        let raw = if terminal.is_some() && stdin {
+            RawMode::enter().map_err(host("switch the terminal to raw mode"))?
+        } else {
+            None
+        };
         let chunks = if stdin { Some(read_stdin().map_err(host("read standard input"))?) } else { None };
-        Ok(Self {
+        let room = guest.sender.room();
+        let session = Self {
             guest,
             signals,
-            stdin: Stdin { chunks, waiting: Vec::new(), window: Window::new() },
+            stdin: Stdin { room, chunks, waiting: Vec::new(), window: Window::new() },
             stdout: Downstream::start(OutputStream::Stdout, report.clone())?,
             stderr: Downstream::start(OutputStream::Stderr, report)?,
             written,
-            raw,
-        })
+            terminal: terminal.is_some(),
+            _raw: raw,
+        };
+        // It may have changed while nobody listened.
+        if terminal.is_some_and(|size| size != terminal::size()) {
+            session.resize()?;
+        }
+        Ok(session)
     }
 
     /// Stays until the command has exited and its output is written, the time is up, or the caller insists. With `measured`, that
-    /// monitor is asked for its statistics at the end.
+    /// monitor is asked for its statistics at the end. What has arrived is written whatever the end, unless the caller insists.
     pub(super) async fn run(
+        &mut self,
+        limit: Option<Duration>,
+        measured: Option<&MonitorProcess>,
+        timings: &mut Timings,
+    ) -> Result<Outcome, LaunchError> {
+        let end = self.stay(limit, measured, timings).await;
+        if !matches!(end, Ok(Outcome::Interrupted(_))) {
+            self.write_what_arrived().await;
+        }
+        end
+    }
+
+    async fn stay(
         &mut self,
         limit: Option<Duration>,
         measured: Option<&MonitorProcess>,
@@ -121,10 +157,7 @@ impl Session {
                 Step::Written(written) => self.account(written, exited.is_some())?,
                 Step::Signal(Caught::Forward(signal), true) => return Ok(Outcome::Interrupted(signal)),
                 Step::Signal(caught, _) => self.pass_on(caught)?,
-                Step::TimeUp => {
-                    self.write_what_arrived().await;
-                    return Ok(Outcome::TimedOut(limit.unwrap_or_default()));
-                }
+                Step::TimeUp => return Ok(Outcome::TimedOut(limit.unwrap_or_default())),
             }
         }
     }
@@ -233,11 +266,13 @@ impl Session {
     fn pass_on(&mut self, caught: Caught) -> Result<(), LaunchError> {
         match caught {
             Caught::Forward(signal) => self.signal(signal.into()),
-            Caught::Resized if self.raw.is_some() => {
-                Ok(self.guest.sender.send(&ToAgent::Resize { process: PROCESS, size: terminal::size() })?)
-            }
+            Caught::Resized if self.terminal => self.resize(),
             Caught::Resized => Ok(()),
         }
+    }
+
+    fn resize(&self) -> Result<(), LaunchError> {
+        Ok(self.guest.sender.send(&ToAgent::Resize { process: PROCESS, size: terminal::size() })?)
     }
 
     fn signal(&mut self, number: u32) -> Result<(), LaunchError> {
@@ -252,7 +287,9 @@ impl Stdin {
         self.chunks.is_some() && self.waiting.is_empty()
     }
 
+    /// The next chunk, once the guest has read most of those before.
     async fn next(&mut self) -> Option<Vec<u8>> {
+        self.room.wait().await;
         match &mut self.chunks {
             Some(chunks) => chunks.recv().await,
             None => None,

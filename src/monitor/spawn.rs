@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 
 #[derive(Debug, thiserror::Error)]
@@ -84,9 +85,16 @@ impl MonitorProcess {
         Ok(wire::send_message(self.control.as_fd(), &request, true)?)
     }
 
-    /// Waits for the end of a monitor that has hung up. True if its sandbox ended it.
+    /// Waits for the end of a monitor that has hung up. True if its sandbox ended it. One that a guest has taken over may hang up and
+    /// go on; its time is short.
     #[must_use]
     pub fn ended_by_sandbox(&mut self) -> bool {
+        let deadline = Instant::now() + LAST_MOMENTS;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Without effect on one that has ended: it keeps its status.
+        let _ = self.child.kill();
         let status = self.child.wait();
         status.is_ok_and(|status| status.code() == Some(EXIT_VIOLATION) || status.signal() == Some(libc::SIGSYS))
     }
@@ -106,6 +114,9 @@ impl MonitorProcess {
         Ok(Events { control: UnixStream::from_std(control).map_err(SpawnError::Start)?, packet: vec![0; PACKET_MAX] })
     }
 }
+
+/// How long a monitor that has hung up may take to end.
+const LAST_MOMENTS: Duration = Duration::from_secs(2);
 
 impl Drop for MonitorProcess {
     fn drop(&mut self) {

@@ -11,6 +11,20 @@ unsafe extern "C" {
     static mut environ: *mut *mut c_char;
 }
 
+/// Whether there is a variable of that name. Unlike `std::env::var_os` it makes no copy of the value.
+///
+/// As for [`take`], nobody else may be changing the environment.
+#[must_use]
+pub fn has(name: &[u8]) -> bool {
+    let mut found = false;
+    each_entry(|entry| {
+        // SAFETY: every entry of environ is a NUL-terminated string.
+        let bytes = unsafe { CStr::from_ptr(entry) }.to_bytes();
+        found |= bytes.strip_prefix(name).is_some_and(|rest| rest.starts_with(b"="));
+    });
+    found
+}
+
 /// Reads the value of `name` and overwrites it in place with zeros. `None` if there is no such variable.
 ///
 /// Call it before any other thread exists: nobody else may be reading the environment.
@@ -18,18 +32,23 @@ unsafe extern "C" {
 pub fn take(name: &[u8]) -> Option<zeroize::Zeroizing<Vec<u8>>> {
     let value = std::env::var_os(std::ffi::OsStr::from_bytes(name))?;
     let value = zeroize::Zeroizing::new(value.into_encoded_bytes());
+    each_entry(|entry| wipe_if_named(entry, name));
+    Some(value)
+}
+
+fn each_entry(mut look: impl FnMut(*mut c_char)) {
     // SAFETY: libc's own array of pointers; no other thread runs that could change it.
     let mut cursor = unsafe { environ };
     if cursor.is_null() {
-        return Some(value);
+        return;
     }
     loop {
         // SAFETY: the array ends with a null pointer, at which the loop stops.
         let entry = unsafe { *cursor };
         if entry.is_null() {
-            return Some(value);
+            return;
         }
-        wipe_if_named(entry, name);
+        look(entry);
         // SAFETY: the entry was not the terminating null, so the next one is inside the array.
         cursor = unsafe { cursor.add(1) };
     }
@@ -72,5 +91,13 @@ mod tests {
         assert_eq!(find("AB=c", "A"), None);
         assert_eq!(find("A", "A"), None);
         assert_eq!(find("", "A"), None);
+    }
+
+    #[test]
+    fn a_variable_is_found_by_its_whole_name() {
+        let (name, _) = std::env::vars_os().next().unwrap();
+        let name = name.as_encoded_bytes();
+        assert!(has(name));
+        assert!(!has(&[name, b"="].concat()) && !has(b"") && !has(b"NO_SUCH_VARIABLE_HERE"));
     }
 }

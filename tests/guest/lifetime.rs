@@ -5,6 +5,8 @@ use crate::processes::{monitor, ours, running, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 #[test]
 fn a_killed_monitor_is_an_error_of_ours() {
@@ -22,6 +24,10 @@ fn a_killed_monitor_is_an_error_of_ours() {
 fn a_killed_launcher_takes_its_guest_with_it_and_leaves_no_file() {
     guest_test(|| {
         let runtime = tempfile::tempdir().unwrap();
+        // Where scratch disks and images in the making are; the image of this test is there already.
+        Bottle::new().run(&["true"]).exits(0);
+        let cache = bottle_vmm::paths::cache().unwrap();
+        let before = files_in(&cache);
         let mut child = Bottle::new()
             .env("TMPDIR", runtime.path())
             .env("XDG_RUNTIME_DIR", runtime.path())
@@ -35,8 +41,17 @@ fn a_killed_launcher_takes_its_guest_with_it_and_leaves_no_file() {
         child.wait().unwrap();
         wait_for("the monitor dies with its launcher", || ours().is_empty());
         assert_eq!(fs::read_dir(runtime.path()).unwrap().count(), 0);
+        assert_eq!(files_in(&cache), before);
         Bottle::new().with(&["--name", "held"]).run(&["true"]).exits(0).quietly();
     });
+}
+
+/// Every file, with its size.
+fn files_in(directory: &Path) -> Vec<String> {
+    let output = Command::new("find").arg(directory).args(["-type", "f", "-printf", "%P %s\n"]).output().unwrap();
+    let mut files: Vec<_> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+    files.sort();
+    files
 }
 
 #[test]
@@ -83,7 +98,7 @@ fn a_guest_that_never_answers_runs_into_its_limit() {
 #[test]
 fn a_guest_that_resets_itself_ends_its_bottle() {
     guest_test(|| {
-        let finished = Bottle::new().run(&["sh", "-c", "echo last words; sleep 1; reboot -f; sleep 60"]);
+        let finished = Bottle::new().run(&["sh", "-c", "echo last words; reboot -f; sleep 60"]);
         finished
             .exits(125)
             .prints("last words\n")

@@ -18,7 +18,9 @@ fn every_phase_is_marked_in_order() {
         let times: Vec<_> = bottle_vmm::launch::timings::Phase::ALL.iter().map(|phase| timings.at(*phase)).collect();
         assert!(times.iter().all(Option::is_some), "{timings:?}");
         assert!(times.is_sorted(), "{timings:?}");
-        assert!(timings.vm_exits.unwrap() > 100, "KVM counts exits here");
+        // A count carries over from machine to machine, as no time does.
+        let exits = timings.vm_exits.unwrap();
+        assert!((100..2_500).contains(&exits), "{exits}");
         assert!(timings.cpu_us > timings.cpu_to_first_kvm_run_us && timings.cpu_to_first_kvm_run_us > 0);
     });
 }

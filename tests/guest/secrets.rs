@@ -7,13 +7,19 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Put together at run time: the test program itself must not hold it in one piece.
+/// Put together at run time: the test program itself must not hold it in one piece. Long, so that a piece of memory that was freed and
+/// used again in part still shows some of it.
 fn canary() -> String {
-    ["canary", "5f3c9a", "that", "must", "not", "be", "seen"].join("-")
+    (0..40).map(|number| format!("canary{}-", number * 7919)).collect()
+}
+
+/// What is searched for: a piece of the middle and the end, either of which is enough.
+fn pieces(canary: &str) -> [&str; 2] {
+    [&canary[canary.len() / 2..][..24], &canary[canary.len() - 24..]]
 }
 
 /// Every file below /proc/PID that could show it, for every process of ours.
-fn search_processes(needle: &[u8]) -> Vec<String> {
+fn search_processes(needle: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
@@ -30,13 +36,23 @@ fn search_processes(needle: &[u8]) -> Vec<String> {
     found
 }
 
-fn contains(bytes: &[u8], needle: &[u8]) -> bool {
-    bytes.windows(needle.len()).any(|window| window == needle)
+fn contains(bytes: &[u8], needle: &str) -> bool {
+    pieces(needle).iter().any(|piece| bytes.windows(piece.len()).any(|window| window == piece.as_bytes()))
 }
 
 fn search_files(directory: &Path, needle: &str) -> String {
-    let output = Command::new("grep").args(["-rlF", needle]).arg(directory).output().unwrap();
+    let [middle, end] = pieces(needle);
+    let output = Command::new("grep").args(["-rlF", "-e", middle, "-e", end]).arg(directory).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Files that a process has open, those without a name included: the scratch disk is one.
+fn search_open_files(process: u32, needle: &str) -> Vec<String> {
+    let descriptors = fs::read_dir(format!("/proc/{process}/fd")).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = descriptors.filter(|path| path.metadata().is_ok_and(|metadata| metadata.is_file())).collect();
+    assert!(!files.is_empty(), "process {process} has disks open");
+    let holds = |path: &std::path::PathBuf| contains(&fs::read(path).unwrap(), needle);
+    files.iter().filter(|path| holds(path)).map(|path| path.display().to_string()).collect()
 }
 
 /// A bottle that holds the canary, waits for a line, and then shows that its command had it.
@@ -74,11 +90,12 @@ fn the_value_is_in_no_argv_environ_file_log_console_or_core_dump() {
             assert!(lines.ends_with("\n0\n"), "PID 1 of the guest has it: {lines}");
             assert!(!lines.contains(&canary), "the kernel command line has it: {lines}");
 
-            assert_eq!(search_processes(canary.as_bytes()), Vec::<String>::new());
+            assert_eq!(search_processes(&canary), Vec::<String>::new());
             // As root a core of the monitor can be forced out of it with a debugger: guest memory is not in it, nor anything else.
             for process in [monitor_of(child.id()), child.id()] {
                 let core = core_of(process);
-                assert!(!contains(&core, canary.as_bytes()), "a core dump of {process} has it");
+                assert!(!contains(&core, &canary), "a core dump of {process} has it");
+                assert_eq!(search_open_files(process, &canary), Vec::<String>::new());
             }
             child.stdin.take().unwrap().write_all(b"go\n").unwrap();
             let mut rest = String::new();

@@ -1,8 +1,11 @@
 //! `run -it` as a person uses it.
 
 use crate::bottle::{Bottle, guest_test};
+use crate::processes::monitor;
 use crate::setup::kernels;
 use crate::terminal::Terminal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 #[test]
 fn a_shell_has_the_right_size_from_the_start_and_follows_resizes_on_both_kernels() {
@@ -53,6 +56,15 @@ fn the_terminal_is_restored_whatever_ends_the_bottle() {
         terminal.shows("# ");
         assert!(!terminal.is_cooked(), "raw mode is on while the command runs");
         assert!(terminal.exits(124).is_cooked());
+        for (how, code) in [("reboot -f; sleep 60", 125), ("exit 3", 3)] {
+            let mut terminal = Terminal::open(24, 80, &["run", "-it", "--mem", "256M", "--", "sh"]);
+            terminal.shows("# ").types(how).types("\n");
+            assert!(terminal.exits(code).is_cooked(), "{how}");
+        }
+        let mut terminal = Terminal::open(24, 80, &["run", "-it", "--mem", "256M", "--", "sh"]);
+        terminal.shows("# ");
+        kill(Pid::from_raw(monitor().unwrap()), Signal::SIGKILL).unwrap();
+        assert!(terminal.exits(125).is_cooked(), "the monitor was killed");
         let terminal = Terminal::open(24, 80, &["run", "-it", "--mem", "256M", "--", "nothing-of-that-name"]);
         assert!(terminal.exits(127).is_cooked());
     });

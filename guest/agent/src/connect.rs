@@ -17,8 +17,11 @@ pub(crate) enum ConnectError {
     Refused { attempts: u32, source: Errno },
 }
 
-/// With the pauses between them, tries for about a third of a second: only a device that is still being probed is worth waiting for.
+/// With the pauses between them, tries for about a third of a second: only a device that is still being probed is worth trying again.
 const ATTEMPTS: u32 = 6;
+/// How long one attempt may take; Linux gives up after two seconds otherwise (af_vsock(7)), and by then the host may have taken the
+/// connection already, which cannot be had twice. The launcher's own limit comes before this one.
+const ANSWER: Duration = Duration::from_secs(3600);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 pub(crate) fn to_host() -> Result<OwnedFd, ConnectError> {
@@ -29,10 +32,11 @@ pub(crate) fn to_host() -> Result<OwnedFd, ConnectError> {
         // A socket that failed to connect may not be used again, so each attempt has its own.
         let socket = socket(AddressFamily::Vsock, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
             .map_err(ConnectError::NoVsock)?;
+        crate::sys::wait_for_connection(&socket, ANSWER).map_err(ConnectError::NoVsock)?;
         attempts += 1;
         match connect(socket.as_raw_fd(), &host) {
             Ok(()) => return Ok(socket),
-            Err(Errno::ENODEV | Errno::ETIMEDOUT) if attempts < ATTEMPTS => {
+            Err(Errno::ENODEV) if attempts < ATTEMPTS => {
                 sleep(pause);
                 pause *= 2;
             }

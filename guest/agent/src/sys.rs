@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "ioctl, kill and wait with the real-time signals that nix's Signal cannot hold")]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use bottle_protocol::{ExitStatus, SignalNumber, WindowSize};
 use nix::errno::Errno;
@@ -33,6 +34,19 @@ pub(crate) fn set_window_size(terminal: BorrowedFd<'_>, size: WindowSize) -> Res
 pub(crate) fn take_terminal(terminal: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: TIOCSCTTY takes an integer and no memory.
     unsafe { requests::tiocsctty(terminal.as_raw_fd(), 0) }.map(drop)
+}
+
+/// How long a connect(2) of a vsock socket may take, in whole seconds (`SO_VM_SOCKETS_CONNECT_TIMEOUT`, linux/vm_sockets.h).
+pub(crate) fn wait_for_connection(socket: &impl AsRawFd, limit: Duration) -> Result<(), Errno> {
+    const SO_VM_SOCKETS_CONNECT_TIMEOUT: libc::c_int = 6;
+    let seconds = libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX);
+    let limit = libc::timeval { tv_sec: seconds, tv_usec: 0 };
+    let length = libc::socklen_t::try_from(size_of_val(&limit)).unwrap_or(0);
+    let value = (&raw const limit).cast();
+    // SAFETY: the option reads `length` bytes from a live timeval; the descriptor is open.
+    let done =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, value, length) };
+    Errno::result(done).map(drop)
 }
 
 /// Bytes that a pipe holds.
