@@ -3,6 +3,7 @@ pub mod builder;
 pub mod cli;
 pub mod control;
 pub mod debian;
+mod draft;
 pub mod host;
 pub mod image;
 pub mod kernel;

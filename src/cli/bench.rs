@@ -3,11 +3,13 @@
 use super::args::{BenchCommand, BootBench};
 use super::out;
 use super::report::Failure;
+use crate::draft::{DRAFTS, Draft};
 use crate::launch::timings::{Phase, Timings};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Read as _};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -182,12 +184,15 @@ fn measure(sides: &[Side], n: u32) -> Result<Vec<Vec<Boot>>, Failure> {
 }
 
 fn boot(side: &Side) -> Result<Boot, Failure> {
-    let file = TimingsFile::new();
+    let directory = std::env::temp_dir();
+    let failed = |source| BenchError::File { path: directory.clone(), source };
+    // Without a name, so that nothing of it is left whatever ends the benchmark.
+    let mut file = Draft::new(&directory, DRAFTS, 0o600).map(Draft::into_file).map_err(failed)?;
     let begin = std::time::Instant::now();
     let status = Command::new(&side.program)
         .arg("run")
         .arg("--timings")
-        .arg(&file.0)
+        .arg(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()))
         .args(&side.options)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -197,25 +202,11 @@ fn boot(side: &Side) -> Result<Boot, Failure> {
     if !status.success() {
         return Err(BenchError::Boot { status }.into());
     }
-    let bytes = std::fs::read(&file.0).map_err(|source| BenchError::File { path: file.0.clone(), source })?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).map_err(failed)?;
     let timings =
-        serde_json::from_slice(&bytes).map_err(|source| BenchError::Result { path: file.0.clone(), source })?;
+        serde_json::from_slice(&text).map_err(|source| BenchError::Result { path: side.program.clone(), source })?;
     Ok(Boot { wall_ms, timings })
-}
-
-/// Removed on every way out.
-struct TimingsFile(PathBuf);
-
-impl TimingsFile {
-    fn new() -> Self {
-        Self(std::env::temp_dir().join(format!("bottle-vmm-bench-{}.json", std::process::id())))
-    }
-}
-
-impl Drop for TimingsFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
 }
 
 impl Distribution {

@@ -1,10 +1,10 @@
 //! A static busybox, of which the default root is made: that of Debian's package busybox-static, installed or else fetched.
 
 use super::{Apt, DebError, DebianError, Suite, deb};
+use crate::draft::{DRAFTS, Draft, Existing};
 use crate::progress::Progress;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 const BINARY_MAX: u64 = 16 << 20;
@@ -56,11 +56,10 @@ pub fn find(cache: &Path, progress: &dyn Progress) -> Result<PathBuf, BusyboxErr
 
 /// Whole or not at all: another process may be looking.
 fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let draft = path.with_extension(std::process::id().to_string());
-    let mut file = File::create(&draft)?;
-    file.write_all(bytes)?;
-    file.set_permissions(fs::Permissions::from_mode(0o755))?;
-    fs::rename(&draft, path)
+    let mut draft = Draft::new(path.parent().unwrap_or(Path::new("/")), DRAFTS, 0o755)?;
+    draft.file_mut().write_all(bytes)?;
+    // Another process may have been first, with the same or with a newer one.
+    draft.publish(path, &Existing::Replace).map(drop)
 }
 
 /// A dynamic busybox would find no libc in a root that holds nothing else: no PT_INTERP may be among the program headers (elf(5)).

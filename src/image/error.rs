@@ -8,6 +8,7 @@ use super::erofs::{RootCompression, StoreError};
 use super::is_full;
 use super::layer::LayerError;
 use super::tar::TarError;
+use crate::paths::NoHome;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
@@ -101,8 +102,8 @@ pub enum ImageError {
     Ambiguous { name: String, candidates: Vec<String> },
     #[error("bottles run on image {digest}")]
     InUse { digest: String },
-    #[error("no place for the image cache: neither XDG_CACHE_HOME nor HOME is an absolute path")]
-    NoCacheDirectory,
+    #[error(transparent)]
+    NoHome(#[from] NoHome),
 }
 
 impl ImageError {
@@ -120,7 +121,7 @@ impl ImageError {
             Self::Platform { .. } => "pull or build it for the right platform: `--platform linux/amd64`",
             Self::Digest { .. } => "the image is damaged: save or copy it again",
             Self::NoSpace { .. } => "make room there, or let XDG_CACHE_HOME name a directory on a larger disk",
-            Self::NoCacheDirectory => "set XDG_CACHE_HOME to a directory of yours",
+            Self::NoHome(error) => return error.hint(),
             Self::Changed { .. } => "run again when nothing writes to it",
             Self::Layer { source, .. } => return layer_hint(source),
             Self::Io { action: "open", source, .. } if source.kind() == io::ErrorKind::NotFound => {

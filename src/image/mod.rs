@@ -50,8 +50,9 @@ pub use error::ImageError;
 pub use limits::Limits;
 pub use output::Output;
 
+use crate::draft::Draft;
 use artifact::{About, SourceKind, claims_to_be_one, seal};
-use cache::{Draft, Key};
+use cache::Key;
 use default_root::DefaultRoot;
 use layered::Layered;
 use pack::{Contents, Identity, estimated_bytes, pack as pack_root};

@@ -5,13 +5,11 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::artifact::Artifact;
-use super::cache::{Draft, Existing};
 use super::error::ImageError;
 use super::is_full;
+use crate::draft::{DRAFTS, Draft, Existing};
 use crate::progress::Progress;
 
-/// For the draft, where a file system has no files without a name.
-const DRAFTS: &str = ".bottle-vmm-drafts";
 /// Copied between two words about it.
 const STEP: u64 = 64 << 20;
 

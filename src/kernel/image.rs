@@ -12,6 +12,7 @@ use super::KernelError;
 use super::bzimage::{self, Header, Payload, UnpackError};
 use super::elf::{self, Verdict};
 use super::error::io_error;
+use crate::draft::{DRAFTS, Draft, Existing};
 use crate::paths;
 
 /// No compressed kernel is near this; the payload is read into memory.
@@ -39,7 +40,8 @@ pub(super) fn unpack_to(path: &Path, to: &Path) -> Result<(), KernelError> {
     match kernel_in(path)? {
         Found::Elf(_) => fs::copy(path, to).map(drop).map_err(io_error("write", to)),
         Found::BzImage(file, payload) => {
-            unpack(path, file, payload, to)?;
+            let out = File::create(to).map_err(io_error("write", to))?;
+            unpack(path, file, payload, &out, to)?;
             elf_of(path, to).map(drop)
         }
     }
@@ -100,20 +102,23 @@ fn cached(path: &Path, file: File, payload: Payload, cache: &Path) -> Result<Ker
     let vmlinux = dir.join("vmlinux");
     if !vmlinux.exists() {
         fs::create_dir_all(&dir).map_err(io_error("create", &dir))?;
-        // Written beside and renamed: two starts at once do the work twice, and each sees a whole file.
-        let partial = dir.join(format!(".vmlinux.{}", std::process::id()));
-        let placed = unpack(path, file, payload, &partial)
-            .and_then(|()| elf_of(path, &partial))
-            .and_then(|_| fs::rename(&partial, &vmlinux).map_err(io_error("place", &vmlinux)));
+        // Two starts at once do the work twice, and each sees a whole file.
+        let placed = place(path, file, payload, &dir, &vmlinux);
         if placed.is_err() {
             // The error that matters is the first one.
-            let _ = fs::remove_file(&partial);
             let _ = fs::remove_dir(&dir);
         }
         placed?;
     }
     let file = elf_of(path, &vmlinux)?;
     Ok(KernelImage { path: vmlinux, file })
+}
+
+fn place(path: &Path, file: File, payload: Payload, dir: &Path, vmlinux: &Path) -> Result<(), KernelError> {
+    let draft = Draft::new(dir, DRAFTS, 0o644).map_err(io_error("write", vmlinux))?;
+    unpack(path, file, payload, draft.file(), vmlinux)?;
+    elf_of(path, &draft.own_name())?;
+    draft.publish(vmlinux, &Existing::Replace).map(drop).map_err(io_error("place", vmlinux))
 }
 
 /// The unpacked form of `original`, which must be a kernel in turn.
@@ -134,7 +139,7 @@ fn identity(meta: &fs::Metadata) -> String {
     format!("{dev:x}-{ino:x}-{size:x}-{}.{}-{}.{}", meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec())
 }
 
-fn unpack(path: &Path, mut file: File, payload: Payload, to: &Path) -> Result<(), KernelError> {
+fn unpack(path: &Path, mut file: File, payload: Payload, out: &File, to: &Path) -> Result<(), KernelError> {
     let truncated = |error: io::Error| KernelError::Payload { path: path.to_owned(), source: error };
     if payload.length > MAX_PAYLOAD {
         return Err(truncated(io::ErrorKind::FileTooLarge.into()));
@@ -142,8 +147,7 @@ fn unpack(path: &Path, mut file: File, payload: Payload, to: &Path) -> Result<()
     file.seek(SeekFrom::Start(payload.offset)).map_err(io_error("read the kernel", path))?;
     let mut packed = Vec::new();
     file.take(payload.length).read_to_end(&mut packed).map_err(io_error("read the kernel", path))?;
-    let out = File::create(to).map_err(io_error("write", to))?;
-    bzimage::unpack(&packed, &out).map_err(|error| match error {
+    bzimage::unpack(&packed, out).map_err(|error| match error {
         UnpackError::Unsupported(method) => KernelError::Compression { path: path.to_owned(), method },
         UnpackError::Io(source) => truncated(source),
     })?;

@@ -12,9 +12,10 @@ mod groups;
 mod layout;
 mod superblock;
 
-use std::fs::{self, File, OpenOptions};
+use crate::draft::{DRAFTS, Draft};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use layout::{BLOCK, Layout};
@@ -68,25 +69,12 @@ pub fn create(directory: &Path, bytes: u64) -> Result<File, ScratchError> {
     if bytes > MAX_BYTES {
         return Err(ScratchError::TooLarge { bytes });
     }
-    let file = unnamed(directory).map_err(|source| ScratchError::Create { directory: directory.to_owned(), source })?;
+    let file = Draft::new(directory, DRAFTS, 0o600)
+        .map(Draft::into_file)
+        .map_err(|source| ScratchError::Create { directory: directory.to_owned(), source })?;
     let formatted = file.set_len(bytes - bytes % BLOCK).and_then(|()| format(&file, &Layout::new(bytes / BLOCK)));
     formatted.map_err(|source| ScratchError::Format { directory: directory.to_owned(), bytes, source })?;
     Ok(file)
-}
-
-fn unnamed(directory: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    match options.clone().custom_flags(libc::O_TMPFILE).open(directory) {
-        // "Not here", as file systems without O_TMPFILE put it (open(2)).
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)) => {
-            let path = directory.join(format!(".bottle-scratch-{}", std::process::id()));
-            let file = options.create_new(true).open(&path)?;
-            fs::remove_file(&path)?;
-            Ok(file)
-        }
-        opened => opened,
-    }
 }
 
 /// Into a file that reads as zeros.

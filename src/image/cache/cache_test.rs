@@ -2,7 +2,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use super::draft::{Draft, Existing, Published};
+use crate::draft::{Draft, Existing, Published};
 
 fn text(draft: &mut Draft, text: &str) {
     draft.file_mut().write_all(text.as_bytes()).unwrap();

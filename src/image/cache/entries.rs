@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::draft::sweep;
 use super::{ARTIFACT, Cache, DRAFTS, LOCKS, Recollection, SOURCES, io_error};
+use crate::draft::sweep;
 use crate::image::artifact::Artifact;
 use crate::image::digest::Digest;
 use crate::image::error::ImageError;

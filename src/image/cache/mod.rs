@@ -11,7 +11,6 @@
 //! that dies at any point leaves nothing that could be taken for good, and, with `O_TMPFILE`, nothing at all. Who runs an
 //! artifact holds a shared lock on it, so that pruning knows; an artifact that is removed all the same stays whole for who has it open.
 
-mod draft;
 mod entries;
 mod key;
 
@@ -26,7 +25,8 @@ use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use draft::{Draft, Existing, Published};
+use crate::draft::{Draft, Existing, Published};
+use crate::paths;
 pub use entries::{Entry, Pruned};
 pub(crate) use key::Key;
 
@@ -77,10 +77,7 @@ impl Drop for ImageLock {
 impl Cache {
     /// `$XDG_CACHE_HOME/bottle-vmm/images`, or the same in `~/.cache`.
     pub fn open_default() -> Result<Self, ImageError> {
-        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        // The XDG base directory specification has relative values ignored.
-        let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
-        Ok(Self::at(&base.ok_or(ImageError::NoCacheDirectory)?.join("bottle-vmm/images")))
+        Ok(Self::at(&paths::cache()?.join("images")))
     }
 
     /// The cache in `directory`, which is made, for its owner only, when there is something to put into it.
@@ -213,7 +210,7 @@ fn hold(file: &File) {
 }
 
 fn make_directory(path: &Path) -> Result<(), ImageError> {
-    draft::make_directory(path).map_err(|source| io_error("create", path, source))
+    crate::draft::make_directory(path).map_err(|source| io_error("create", path, source))
 }
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> ImageError {

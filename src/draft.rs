@@ -1,4 +1,4 @@
-//! A file that has no name until it is complete. Law: files only.
+//! A file that has no name until it is complete, or never gets one. Law: files only.
 //!
 //! `O_TMPFILE` and linkat(2): such a file vanishes with its last descriptor, SIGKILL and power cuts included. Where the
 //! file system has no such files (NFS, some overlays), a named one under a lock does: the next draft sweeps those whose
@@ -14,6 +14,8 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, RenameFlags, renameat2};
 use nix::unistd::linkat;
 
+/// Where the fallback's files lie, unless the directory has a better name for it.
+pub(crate) const DRAFTS: &str = ".bottle-vmm-drafts";
 /// Another process may put a file of the same name there again and again, but hardly so often.
 const ATTEMPTS: usize = 16;
 
@@ -72,7 +74,7 @@ impl Draft {
         }
     }
 
-    pub(super) fn named(drafts: &Path, mode: u32) -> io::Result<Self> {
+    pub(crate) fn named(drafts: &Path, mode: u32) -> io::Result<Self> {
         for number in 0..ATTEMPTS {
             make_directory(drafts)?;
             sweep(drafts)?;
@@ -116,8 +118,9 @@ impl Draft {
         File::open(self.own_name())
     }
 
-    fn own_name(&self) -> String {
-        format!("/proc/self/fd/{}", self.file.as_raw_fd())
+    /// Under which this process can open it.
+    pub(crate) fn own_name(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
     }
 
     /// Gives it its name, at once or not at all.
@@ -146,7 +149,7 @@ impl Draft {
 
     fn link(&self, path: &Path) -> nix::Result<()> {
         match &self.named {
-            None => linkat(AT_FDCWD, self.own_name().as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW),
+            None => linkat(AT_FDCWD, self.own_name().as_path(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW),
             Some(named) => linkat(AT_FDCWD, &named.path, AT_FDCWD, path, AtFlags::empty()),
         }
     }
@@ -163,7 +166,7 @@ impl Draft {
     }
 
     /// For where a file has one name only.
-    pub(super) fn rename(&self, path: &Path, existing: &Existing<'_>) -> io::Result<Published> {
+    pub(crate) fn rename(&self, path: &Path, existing: &Existing<'_>) -> io::Result<Published> {
         let Some(named) = &self.named else { return Err(io::ErrorKind::Unsupported.into()) };
         match existing {
             Existing::Refuse => {
@@ -177,7 +180,7 @@ impl Draft {
 }
 
 /// For its owner only, with the directories above it.
-pub(super) fn make_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -192,7 +195,7 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
 }
 
 /// Removes the drafts of processes that are no more: their locks went with them.
-pub(super) fn sweep(drafts: &Path) -> io::Result<()> {
+pub(crate) fn sweep(drafts: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(drafts) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
