@@ -4,7 +4,7 @@ use super::args::{ImagesArgs, ImagesCommand};
 use super::out;
 use super::report::Failure;
 use crate::builder::Origin;
-use crate::image::{Artifact, Cache, Entry, Pruned, Source};
+use crate::image::{Artifact, Cache, Entry, Pruned, RootCompression, Source};
 use indicatif::{HumanBytes, HumanDuration};
 use serde::Serialize;
 use std::path::Path;
@@ -71,6 +71,15 @@ struct Report {
     /// Damaged files, and those of other versions.
     stale: Vec<String>,
     freed_bytes: u64,
+}
+
+/// The user's cache, and which artifacts of it are meant.
+pub fn cache(compression: Option<RootCompression>) -> Result<Cache, Failure> {
+    let cache = Cache::open_default()?;
+    Ok(match compression {
+        Some(compression) => cache.with_compression(compression),
+        None => cache,
+    })
 }
 
 /// What was typed for an image; `-` is standard input.

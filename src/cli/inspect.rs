@@ -59,7 +59,7 @@ fn print(artifact: &Artifact, verified: bool) -> Result<(), Failure> {
         ("Created by", created_by.clone()),
         ("Platform", artifact.platform().0),
         ("Size", HumanBytes(artifact.bytes()).to_string()),
-        ("Root", format!("{}, {:?}, compression {:?}", HumanBytes(root.bytes), root.file_system, root.compression)),
+        ("Root", format!("{}, {:?}, compression {}", HumanBytes(root.bytes), root.file_system, root.compression)),
         ("Root digest", tree.root_digest.to_string()),
         ("Entrypoint", words(&config.entrypoint)),
         ("Command", words(&config.cmd)),

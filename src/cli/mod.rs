@@ -9,6 +9,7 @@ mod doctor;
 mod edit;
 mod egress;
 mod env;
+mod fit;
 mod images;
 mod info;
 mod init;

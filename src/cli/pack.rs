@@ -1,19 +1,19 @@
 //! `bottle-vmm pack`: an image becomes one file.
 
 use super::args::PackArgs;
-use super::images::{Summary, origin, print_json, source};
+use super::images::{self, Summary, origin, print_json, source};
 use super::out;
 use super::progress;
 use super::report::Failure;
 use crate::builder;
-use crate::image::{self, Cache, Output};
+use crate::image::{self, Output};
 use std::path::Path;
 use std::process::ExitCode;
 
 pub fn run(args: &PackArgs) -> Result<ExitCode, Failure> {
     let output = Output::new(&args.output, args.force);
     let progress = progress::of(args.progress, args.json);
-    let cache = Cache::open_default()?;
+    let cache = images::cache(args.compression)?;
     let image = args.image.as_deref();
     let artifact = match (origin(image, args.dockerfile.as_deref(), args.context.as_deref()), image) {
         (Some(origin), _) => builder::pack(&origin, &output, &cache, &*progress)?,

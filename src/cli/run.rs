@@ -3,6 +3,7 @@
 use super::args::RunArgs;
 use super::egress;
 use super::env::{self, Variables};
+use super::fit;
 use super::images;
 use super::progress::{self, Bar};
 use super::report::{Failure, note};
@@ -10,8 +11,8 @@ use super::sandbox;
 use crate::builder;
 use crate::debian::busybox;
 use crate::host::{kvm, resources};
-use crate::image::{self, Artifact, Cache, ImageConfig};
-use crate::kernel::{self, Store};
+use crate::image::{self, Artifact, ImageConfig};
+use crate::kernel::{self, Installed, Store};
 use crate::launch::claim::Claim;
 use crate::launch::egress::Egress;
 use crate::launch::session::Outcome;
@@ -145,7 +146,10 @@ fn prepare(args: &RunArgs, egress: Option<Egress>) -> Result<Bottle, Failure> {
     let hostname = Hostname::new(&hostname).map_err(|_| RunError::Hostname { name: hostname })?;
     let kvm = kvm::open().map_err(LaunchError::from)?;
     let kernel = open_kernel(args.kernel.as_deref())?;
+    // Before it is packed in vain; what an artifact has is known only then.
+    args.compression.map_or(Ok(()), |compression| fit::check(kernel.installed.as_ref(), compression))?;
     let image = open_image(args)?;
+    fit::check(kernel.installed.as_ref(), image.manifest().root.compression)?;
     let config = image.manifest().config.clone();
     let scratch = match args.disk {
         Some(size) => Some(open_scratch(size)?),
@@ -237,21 +241,24 @@ fn open_scratch(size: super::quantity::Bytes) -> Result<File, Failure> {
 struct Kernel {
     vmlinux: File,
     modules: Option<File>,
+    /// Of the store.
+    installed: Option<Installed>,
 }
 
 /// A name of the store, or anything with a slash in it as a path. A store that is empty is the first thing a new user meets: the
 /// error says how to fill it.
 fn open_kernel(wanted: Option<&Path>) -> Result<Kernel, Failure> {
     if let Some(path) = wanted.filter(|path| path.as_os_str().as_bytes().contains(&b'/')) {
-        return Ok(Kernel { vmlinux: kernel::image::open(path)?.file, modules: None });
+        return Ok(Kernel { vmlinux: kernel::image::open(path)?.file, modules: None, installed: None });
     }
     let installed = Store::open_default()?.select(wanted.and_then(Path::to_str))?;
     let open = |path: &Path| File::open(path).map_err(|source| RunError::Open { path: path.to_owned(), source });
-    Ok(Kernel { vmlinux: open(&installed.vmlinux)?, modules: installed.modules.as_deref().map(open).transpose()? })
+    let (vmlinux, modules) = (open(&installed.vmlinux)?, installed.modules.as_deref().map(open).transpose()?);
+    Ok(Kernel { vmlinux, modules, installed: Some(installed) })
 }
 
 fn open_image(args: &RunArgs) -> Result<Artifact, Failure> {
-    let cache = Cache::open_default()?;
+    let cache = images::cache(args.compression)?;
     let progress = progress::of(args.progress, false);
     if let Some(origin) = images::origin(args.image.as_deref(), args.dockerfile.as_deref(), args.context.as_deref()) {
         // What is passed on to the command is not for a builder.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::artifact::ArtifactError;
-use super::erofs::StoreError;
+use super::erofs::{RootCompression, StoreError};
 use super::is_full;
 use super::layer::LayerError;
 use super::tar::TarError;
@@ -89,6 +89,8 @@ pub enum ImageError {
         #[source]
         source: ArtifactError,
     },
+    #[error("artifact `{}` was packed with compression {found}, and {wanted} was asked for", path.display())]
+    PackedAs { path: PathBuf, found: RootCompression, wanted: RootCompression },
     #[error("`{}` is there already", path.display())]
     Exists { path: PathBuf },
     #[error("`{}` is no file that could be replaced", path.display())]
@@ -135,6 +137,7 @@ impl ImageError {
                 "is the directory yours to write to? XDG_CACHE_HOME names the cache's"
             }
             Self::Artifact { source, .. } => return source.hint().map(str::to_owned),
+            Self::PackedAs { .. } => "leave out `--compression`, or pack the image that it was made of again",
             Self::Exists { .. } => "`--force` replaces it",
             Self::NotAFile { .. } => "name a file",
             Self::NoSuchImage { .. } => {

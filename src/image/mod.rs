@@ -30,6 +30,7 @@ mod output;
 mod pack;
 mod parts;
 mod reference;
+mod root;
 mod root_directory;
 mod stream;
 mod tar;
@@ -45,9 +46,11 @@ pub use artifact::{Artifact, ArtifactError};
 pub use cache::{Cache, Entry, Pruned};
 pub use config::ImageConfig;
 pub use digest::Digest;
+pub use erofs::{Feature, RootCompression, UnknownCompression, ZstdLevel};
 pub use error::ImageError;
 pub use limits::Limits;
 pub use output::Output;
+pub use root::write_root;
 
 use artifact::{About, SourceKind, claims_to_be_one, seal};
 use cache::{Draft, Key};
@@ -217,7 +220,7 @@ impl Opener<'_> {
         let failed = |source| ImageError::Io { action: "open", path: path.to_owned(), source };
         let file = File::open(path).map_err(failed)?;
         if claims_to_be_one(&file).map_err(failed)? {
-            return artifact_of(file, path);
+            return self.artifact_of(file, path);
         }
         self.remembered(&key, || {
             let range = FileRange::whole(file).map_err(failed)?;
@@ -247,6 +250,20 @@ impl Opener<'_> {
             let _forgotten = self.cache.remember(&key, &image);
         }
         Ok(image)
+    }
+
+    /// An artifact that is to be used here, as it is.
+    fn artifact_of(&self, file: File, path: &Path) -> Result<Artifact, ImageError> {
+        let failed = |source| ImageError::Artifact { path: path.to_owned(), source };
+        let artifact = Artifact::open(file, path).map_err(failed)?;
+        if let (found, false) = artifact.platform() {
+            return Err(ImageError::Platform { wanted: reference::platform(), found: vec![found] });
+        }
+        let found = artifact.manifest().root.compression;
+        match self.cache.wanted() {
+            Some(wanted) if wanted != found => Err(ImageError::PackedAs { path: path.to_owned(), found, wanted }),
+            _ => Ok(artifact),
+        }
     }
 
     /// A layout's blobs are named by their digests: it is what its index says.
@@ -287,7 +304,7 @@ impl Opener<'_> {
         let kept = self.spool(stream, unreadable)?;
         let failed = |source| ImageError::Io { action: "read", path: origin.to_owned(), source };
         if claims_to_be_one(&kept).map_err(failed)? {
-            return artifact_of(kept, origin);
+            return self.artifact_of(kept, origin);
         }
         self.archive(FileRange::whole(kept).map_err(failed)?, &origin.display().to_string())
     }
@@ -368,16 +385,18 @@ impl Opener<'_> {
     ) -> Result<Artifact, ImageError> {
         let draft = self.draft()?;
         let directory = self.directory();
-        let needed = estimated_bytes(&tree);
+        let compression = self.cache.compression();
+        let needed = estimated_bytes(&tree, compression);
         let space = nix::sys::statvfs::statvfs(directory).map_err(|errno| self.unwritable(errno.into()))?;
         let free = space.blocks_available().saturating_mul(space.fragment_size());
         if needed > free {
             return Err(ImageError::NoSpace { needed, free, cache: directory.to_owned() });
         }
         let file = draft.writer().map_err(|source| self.unwritable(source))?;
-        let packed = pack_root(&tree, &contents, (file, directory), identity, self.progress)?;
+        let packed = pack_root(&tree, &contents, (file, directory), (identity, compression), self.progress)?;
         let id = packed.digest;
-        let digest = seal(&packed.file, packed.bytes, (about, id), self.progress).map_err(|error| match error {
+        let sealed = seal(&packed.file, (packed.bytes, compression), (about, id), self.progress);
+        let digest = sealed.map_err(|error| match error {
             ArtifactError::Write(source) => self.unwritable(source),
             source => ImageError::Artifact { path: directory.to_owned(), source },
         })?;
@@ -428,16 +447,6 @@ impl Opener<'_> {
 
 /// Copied from a stream between two words about it.
 const SPOOL_STEP: u64 = 8 << 20;
-
-/// An artifact that is to be used here.
-fn artifact_of(file: File, path: &Path) -> Result<Artifact, ImageError> {
-    let failed = |source| ImageError::Artifact { path: path.to_owned(), source };
-    let artifact = Artifact::open(file, path).map_err(failed)?;
-    match artifact.platform() {
-        (_, true) => Ok(artifact),
-        (found, false) => Err(ImageError::Platform { wanted: reference::platform(), found: vec![found] }),
-    }
-}
 
 /// No room, by whatever rule: the disk's, the quota's, the process's own.
 fn is_full(error: &io::Error) -> bool {

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::digest::{Digest, Digester, HashingReader};
-use super::erofs::{ImageWriter, StoreError};
+use super::erofs::{ImageWriter, RootCompression, StoreError};
 use super::error::ImageError;
 use super::tree::{ContentId, InodeId, Kind, Tree};
 use crate::progress::Progress;
@@ -44,14 +44,14 @@ pub(crate) fn pack(
     tree: &Tree,
     contents: &dyn Contents,
     (file, directory): (File, &Path),
-    identity: Identity,
+    (identity, compression): (Identity, RootCompression),
     progress: &dyn Progress,
 ) -> Result<Packed, ImageError> {
     let files = reachable_files(tree);
     let total = files.values().map(|&(_, size)| size).fold(0, u64::saturating_add);
     let wanted: Vec<_> = files.keys().copied().collect();
     let mut digests = BTreeMap::new();
-    let mut writer = ImageWriter::new(tree, file);
+    let mut writer = ImageWriter::new(tree, file, compression);
     let mut done = 0;
     progress.step_of_bytes("writing the root file system");
     contents.deliver(&wanted, &mut |content, bytes| {
@@ -67,7 +67,7 @@ pub(crate) fn pack(
         };
         stored.map_err(|error| match error {
             StoreError::Read(_) | StoreError::Short { .. } => contents.unreadable(content, error),
-            StoreError::Write(_) | StoreError::TooLarge => store_error(directory, error),
+            StoreError::Write(_) | StoreError::Compress(_) | StoreError::TooLarge => store_error(directory, error),
         })?;
         done += size;
         progress.advance(done, total);
@@ -81,10 +81,18 @@ pub(crate) fn pack(
     Ok(Packed { file, bytes, digest })
 }
 
-/// What the files of the image will take, roughly: for the question whether there is room.
-pub(crate) fn estimated_bytes(tree: &Tree) -> u64 {
+/// What the files of the image will take at least, roughly: for the question whether there is room. Too little makes an error
+/// come late, too much would refuse what has room.
+pub(crate) fn estimated_bytes(tree: &Tree, compression: RootCompression) -> u64 {
     let files = reachable_files(tree);
-    let data = files.values().map(|&(_, size)| size.saturating_add(4096)).fold(0, u64::saturating_add);
+    let bytes = files.values().map(|&(_, size)| size).fold(0, u64::saturating_add);
+    let data = match compression {
+        // Each begins a block.
+        RootCompression::None => bytes.saturating_add((files.len() as u64).saturating_mul(4096)),
+        // Root file systems come to a half and to a third; a few shrink to a little less.
+        RootCompression::Lz4 => bytes / 3,
+        RootCompression::Zstd { .. } => bytes / 5,
+    };
     // The hash tree.
     data.saturating_add(data / 127)
 }

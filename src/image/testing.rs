@@ -132,10 +132,12 @@ pub(crate) fn read_erofs(image: &[u8]) -> BTreeMap<Vec<u8>, Seen> {
     assert_eq!(super::crc32c::crc32c(!0, &unsealed), u32_at(image, 1028), "checksum");
     assert_eq!(u64::from(u32_at(image, 1024 + 36)) * 4096, image.len() as u64, "blocks");
     let root = u64::from(u16_at(image, 1024 + 14));
+    let packed_nid = u64_at(image, 1024 + 96);
+    let packed = if packed_nid > 0 { read_inode(image, packed_nid, &[]).data } else { Vec::new() };
     let mut found = BTreeMap::new();
     let mut todo = vec![(Vec::new(), root, root)];
     while let Some((path, nid, parent)) = todo.pop() {
-        let mut seen = read_inode(image, nid);
+        let mut seen = read_inode(image, nid, &packed);
         if seen.mode & 0o170_000 == 0o040_000 {
             let entries = read_directory(&seen.data);
             let names: Vec<_> = entries.iter().map(|(name, ..)| name.clone()).collect();
@@ -145,7 +147,7 @@ pub(crate) fn read_erofs(image: &[u8]) -> BTreeMap<Vec<u8>, Seen> {
                     b"." => assert_eq!(child, nid),
                     b".." => assert_eq!(child, parent),
                     _ => {
-                        let expected = match read_inode(image, child).mode >> 12 {
+                        let expected = match u16_at(image, inode_at(image, child) + 4) >> 12 {
                             8 => 1,
                             4 => 2,
                             2 => 3,
@@ -173,8 +175,12 @@ pub(crate) fn read_erofs(image: &[u8]) -> BTreeMap<Vec<u8>, Seen> {
     found
 }
 
-fn read_inode(image: &[u8], nid: u64) -> Seen {
-    let at = usize::try_from(u64::from(u32_at(image, 1024 + 40)) * 4096 + nid * 32).unwrap();
+fn inode_at(image: &[u8], nid: u64) -> usize {
+    usize::try_from(u64::from(u32_at(image, 1024 + 40)) * 4096 + nid * 32).unwrap()
+}
+
+fn read_inode(image: &[u8], nid: u64, packed: &[u8]) -> Seen {
+    let at = inode_at(image, nid);
     let format = u16_at(image, at);
     let (extended, layout) = (format & 1 == 1, format >> 1);
     let (size, uid, gid, links, mtime, header) = if extended {
@@ -203,10 +209,69 @@ fn read_inode(image: &[u8], nid: u64) -> Seen {
             let whole = size - size % 4096;
             [&image[device_or_block as usize * 4096..][..whole], &image[start..start + size % 4096]].concat()
         }
+        1 => read_compressed(image, (at + header + xattr_bytes).next_multiple_of(8), size, packed),
         other => panic!("layout {other}"),
     };
     let device = if has_data { 0 } else { device_or_block };
     Seen { nid, mode, uid, gid, links, mtime, device, data, xattrs }
+}
+
+/// The data of a compressed inode with its map at `map`, extent by extent as the kernel would go through it.
+fn read_compressed(image: &[u8], map: usize, size: usize, packed: &[u8]) -> Vec<u8> {
+    let header = u64_at(image, map);
+    if header >> 63 == 1 {
+        assert!(u32_at(image, 1024 + 80) & 0x20 != 0, "packed without the feature");
+        let offset = usize::try_from(header & !(1 << 63)).unwrap();
+        return packed[offset..offset + size].to_vec();
+    }
+    assert!(u32_at(image, 1024 + 80) & 3 == 3, "compressed without the features");
+    assert_eq!(u16_at(image, map + 4), 2, "several blocks an extent, nothing else");
+    let algorithm = image[map + 6];
+    assert_eq!(u16_at(image, 1024 + 84), 1 << algorithm);
+    let index = |cluster: usize| {
+        let at = map + 16 + cluster * 8;
+        assert_eq!(u16_at(image, at + 2), 0, "extents begin at clusters");
+        (u16_at(image, at), u32_at(image, at + 4), u16_at(image, at + 4), u16_at(image, at + 6))
+    };
+    let clusters = size.div_ceil(4096);
+    let mut data = Vec::new();
+    while data.len() < size {
+        let head = data.len() / 4096;
+        let (kind, block, ..) = index(head);
+        let stored = &image[block as usize * 4096..];
+        if kind == 0 {
+            data.extend(&stored[..4096.min(size - data.len())]);
+            continue;
+        }
+        assert_eq!(kind, 1);
+        let length = (head + 1..clusters).take_while(|&cluster| index(cluster).0 == 2).count() + 1;
+        assert!(length > 1, "nothing to be gained");
+        for (distance, cluster) in (head + 1..head + length).enumerate() {
+            let (_, _, back, forth) = index(cluster);
+            assert!(distance == 0 || usize::from(back) == distance + 1, "{back} back");
+            assert_eq!(usize::from(forth), length - distance - 1);
+        }
+        let count = index(head + 1).2;
+        assert!(count & 0x800 != 0, "the first after a head counts blocks");
+        let blocks = usize::from(count & !0x800);
+        assert!(blocks < length);
+        let stored = &stored[..blocks * 4096];
+        let start = stored.iter().position(|&byte| byte != 0).unwrap();
+        assert!(start < 4096, "a block of padding");
+        let wanted = (length * 4096).min(size - data.len());
+        data.extend(decompress(algorithm, &stored[start..], wanted));
+    }
+    data
+}
+
+fn decompress(algorithm: u8, stored: &[u8], wanted: usize) -> Vec<u8> {
+    let plain = match algorithm {
+        0 => lz4_flex::block::decompress(stored, wanted).unwrap(),
+        3 => zstd::decode_all(stored).unwrap(),
+        other => panic!("algorithm {other}"),
+    };
+    assert_eq!(plain.len(), wanted);
+    plain
 }
 
 fn read_xattrs(area: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -254,6 +319,14 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 pub(crate) fn fsck_erofs(image: &Path) {
     match Command::new("fsck.erofs").arg("--extract").arg(image).output() {
         Err(_) => eprintln!("SKIPPED: no fsck.erofs (Debian: erofs-utils)"),
-        Ok(run) => assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr)),
+        Ok(run) => {
+            let said = String::from_utf8_lossy(&run.stderr);
+            if said.contains("unidentified incompatible feature") {
+                // 1.5, for one, knows no packed files. Our own reader and kernels do.
+                eprintln!("SKIPPED: {said}");
+                return;
+            }
+            assert!(run.status.success(), "{said}");
+        }
     }
 }

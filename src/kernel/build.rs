@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::io_error;
 use super::store::{hex, remove_tree};
-use super::{Installed, KernelError, Kind, Store, image, make, source};
+use super::{Installed, KernelError, Kind, Store, image, make, options, source};
 use crate::debian::{Apt, Suite, Version};
 use crate::paths;
 use crate::progress::Progress;
@@ -102,7 +102,9 @@ fn tidy(package: &Path, builds: &Path, progress: &dyn Progress) {
 fn place(store: &Store, built: &Path, version: &Version) -> Result<Installed, KernelError> {
     let stage = store.stage()?;
     fs::copy(built, stage.vmlinux()).map_err(io_error("copy", built))?;
-    stage.commit(Kind::Firmware, version.upstream(), &format!("{SOURCE_PACKAGE} {version}, build {}", key(version)))
+    let source = format!("{SOURCE_PACKAGE} {version}, build {}", key(version));
+    // No line of the configuration was lost, or it would not have been built.
+    stage.commit(Kind::Firmware, version.upstream(), &source, options::of(CONFIG))
 }
 
 /// Names a build by what goes into it.

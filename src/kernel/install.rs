@@ -2,12 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{self, BufWriter};
 use std::path::{Component, Path, PathBuf};
 
 use super::error::io_error;
 use super::modules::{self, Tree};
-use super::{Installed, KernelError, Kind, Store, image};
+use super::{Installed, KernelError, Kind, Store, image, options};
 use crate::debian::{Apt, Suite, deb};
 use crate::progress::Progress;
 
@@ -59,14 +59,21 @@ fn from_package(store: &Store, deb: &Path, package: &str, progress: &dyn Progres
         let out = File::create(&path).map_err(io_error("write", &path))?;
         modules::archive(&modules, BufWriter::new(out), &path)?;
     }
-    stage.commit(Kind::Stock, tree.release(), package)
+    let config = vmlinuz.with_file_name(format!("config-{}", tree.release()));
+    let options = match fs::read_to_string(&config) {
+        Ok(config) => options::of(&config),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => options::assumed(),
+        Err(error) => return Err(io_error("read", &config)(error)),
+    };
+    stage.commit(Kind::Stock, tree.release(), package, options)
 }
 
 /// Of several hundred MB, the kernel and what describes or is a module.
 fn is_wanted(path: &Path) -> bool {
     let starts = |prefix: &str| path.strip_prefix("usr").unwrap_or(path).starts_with(prefix);
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-    (starts("boot") && name.starts_with(b"vmlinuz-")) || starts("lib/modules")
+    let is_of_kernel = name.starts_with(b"vmlinuz-") || name.starts_with(b"config-");
+    (starts("boot") && is_of_kernel) || starts("lib/modules")
 }
 
 /// `boot/vmlinuz-RELEASE` with its `lib/modules/RELEASE`, either of which may be under `usr`.

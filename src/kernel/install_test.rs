@@ -12,7 +12,11 @@ fn kernel_package(dir: &Path, prefix: &str) -> PathBuf {
     let module = module(&["depends="]);
     let names: Vec<_> =
         modules::NEEDED.iter().map(|name| format!("{prefix}lib/modules/{RELEASE}/kernel/{name}.ko")).collect();
+    let config = format!("boot/config-{RELEASE}");
     let mut files: Vec<(&str, &[u8])> = vec![(&boot, &image), ("usr/share/doc/x", b"not wanted")];
+    if prefix.is_empty() {
+        files.push((&config, b"CONFIG_EROFS_FS=m\nCONFIG_EROFS_FS_ZIP=y\nCONFIG_EROFS_FS_ZIP_ZSTD=y\n"));
+    }
     files.extend(names.iter().map(|name| (name.as_str(), module.as_slice())));
     let deb = dir.join("linux-image.deb");
     package(&deb, &files);
@@ -30,6 +34,9 @@ fn a_package_file_becomes_a_kernel_wherever_its_modules_are() {
         assert_eq!(fs::read(&installed.vmlinux).unwrap(), vmlinux(X86_64, b"text"));
         let archive = fs::read(installed.modules.as_ref().unwrap()).unwrap();
         assert!(String::from_utf8_lossy(&archive).contains("lib/modules/000-virtio_mmio.ko"));
+        // Without a configuration it is taken for one of those that never had more.
+        let known = if prefix.is_empty() { &options::RECORDED[..] } else { &options::RECORDED[..1] };
+        assert_eq!(installed.options, known);
         assert_eq!(store.select(None).unwrap(), installed);
         let left = fs::read_dir(installed.vmlinux.parent().unwrap()).unwrap().count();
         assert_eq!(left, 3, "vmlinux, modules.cpio, kernel.json and nothing that was unpacked on the way");

@@ -17,6 +17,7 @@ pub mod image;
 pub mod install;
 mod make;
 pub mod modules;
+pub mod options;
 mod source;
 mod store;
 #[cfg(test)]

@@ -19,8 +19,8 @@ use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::KernelError;
 use super::error::io_error;
+use super::{KernelError, options};
 use crate::paths;
 
 const VMLINUX: &str = "vmlinux";
@@ -56,6 +56,8 @@ struct Record {
     source: String,
     sha256: String,
     created: u64,
+    #[serde(default = "options::assumed")]
+    options: Vec<String>,
 }
 
 /// A kernel that is ready to be booted.
@@ -70,6 +72,8 @@ pub struct Installed {
     pub sha256: String,
     /// Seconds since 1970.
     pub created: u64,
+    /// Which of [`options::RECORDED`] it was built with.
+    pub options: Vec<String>,
     pub vmlinux: PathBuf,
     /// A newc archive to be part of the initramfs: the drivers to load, in the order of their names.
     pub modules: Option<PathBuf>,
@@ -168,9 +172,15 @@ impl Installed {
         let (vmlinux, modules) = (dir.join(VMLINUX), dir.join(MODULES));
         // The directory's name is what a person sees and types.
         let name = dir.file_name()?.to_str()?.to_owned();
-        let Record { kind, version, source, sha256, created, .. } = record;
+        let Record { kind, version, source, sha256, created, options, .. } = record;
         let modules = modules.is_file().then_some(modules);
-        vmlinux.is_file().then_some(Self { name, kind, version, source, sha256, created, vmlinux, modules })
+        vmlinux.is_file().then_some(Self { name, kind, version, source, sha256, created, options, vmlinux, modules })
+    }
+
+    /// Major and minor number of its version, if it begins as those of Linux do.
+    pub fn release(&self) -> Option<(u32, u32)> {
+        let mut numbers = self.version.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
     }
 }
 
@@ -198,7 +208,13 @@ impl Stage {
         Ok(scratch)
     }
 
-    pub(super) fn commit(self, kind: Kind, version: &str, source: &str) -> Result<Installed, KernelError> {
+    pub(super) fn commit(
+        self,
+        kind: Kind,
+        version: &str,
+        source: &str,
+        options: Vec<String>,
+    ) -> Result<Installed, KernelError> {
         remove_tree(&self.dir.join("scratch"))?;
         let name = format!("{kind}-{version}");
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
@@ -209,6 +225,7 @@ impl Stage {
             source: source.to_owned(),
             sha256: sha256_of(&self.vmlinux())?,
             created,
+            options,
         };
         let path = self.dir.join(RECORD);
         let text = serde_json::to_vec_pretty(&record).map_err(|e| io_error("write", &path)(e.into()))?;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 fn install(store: &Store, kind: Kind, version: &str, vmlinux: &[u8]) -> Installed {
     let stage = store.stage().unwrap();
     fs::write(stage.vmlinux(), vmlinux).unwrap();
-    stage.commit(kind, version, "a test").unwrap()
+    stage.commit(kind, version, "a test", options::assumed()).unwrap()
 }
 
 fn names(store: &Store) -> Vec<String> {
@@ -47,10 +47,24 @@ fn what_is_recorded_reads_back() {
     fs::write(stage.vmlinux(), b"abc").unwrap();
     fs::write(stage.modules(), b"cpio").unwrap();
     fs::write(stage.scratch().unwrap().join("junk"), b"x").unwrap();
-    let installed = stage.commit(Kind::Stock, "6.1", "p.deb").unwrap();
+    let options = vec!["CONFIG_EROFS_FS_ZIP".to_owned(), "CONFIG_EROFS_FS_ZIP_ZSTD".to_owned()];
+    let installed = stage.commit(Kind::Stock, "6.1", "p.deb", options.clone()).unwrap();
+    assert_eq!((installed.options.clone(), installed.release()), (options, Some((6, 1))));
     assert_eq!(installed.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     assert_eq!(fs::read(installed.modules.as_ref().unwrap()).unwrap(), b"cpio");
     assert!(!dir.path().join("stock-6.1/scratch").exists());
+    assert_eq!(store.list().unwrap(), [installed]);
+}
+
+#[test]
+fn a_record_from_before_options_were_kept_has_what_all_kernels_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::at(dir.path());
+    let installed = install(&store, Kind::Firmware, "6.12.9", b"k");
+    let path = dir.path().join("firmware-6.12.9/kernel.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    record.as_object_mut().unwrap().remove("options").unwrap();
+    fs::write(&path, record.to_string()).unwrap();
     assert_eq!(store.list().unwrap(), [installed]);
 }
 

@@ -13,6 +13,7 @@ mod agents;
 mod artifacts;
 mod bad_input;
 mod commands;
+mod compression;
 mod disks;
 mod dockerfiles;
 mod egress;

@@ -32,8 +32,9 @@ pub fn kernels() -> &'static Kernels {
     static KERNELS: OnceLock<Kernels> = OnceLock::new();
     KERNELS.get_or_init(|| {
         let _turn = lock("kernels");
-        let stock = find("stock").unwrap_or_else(|| make(&["kernel", "install"]));
-        let firmware = find("firmware").unwrap_or_else(|| make(&["kernel", "build"]));
+        let stock = find("stock", "CONFIG_EROFS_FS_ZIP").unwrap_or_else(|| make(&["kernel", "install"]));
+        // One of an earlier configuration is built anew.
+        let firmware = find("firmware", "CONFIG_EROFS_FS_ZIP_ZSTD").unwrap_or_else(|| make(&["kernel", "build"]));
         // The default root's; the emulated host could not fetch it.
         busybox();
         Kernels { firmware, stock }
@@ -45,10 +46,14 @@ pub fn busybox() -> PathBuf {
     busybox::find(&paths::cache().unwrap(), &Silent).unwrap()
 }
 
-fn find(kind: &str) -> Option<String> {
+/// The preferred kernel of a kind, if it was built with an option.
+fn find(kind: &str, option: &str) -> Option<String> {
     let output = Command::new(PROGRAM).args(["kernel", "list", "--json"]).output().unwrap();
     let kernels: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
-    let found = kernels.iter().find(|kernel| kernel["kind"] == kind)?;
+    let has = |kernel: &serde_json::Value| {
+        kernel["options"].as_array().is_some_and(|options| options.iter().any(|has| has == option))
+    };
+    let found = kernels.iter().find(|kernel| kernel["kind"] == kind && has(kernel))?;
     Some(found["name"].as_str().unwrap().to_owned())
 }
 

@@ -3,6 +3,7 @@
 use super::ProgressStyle;
 use crate::cli::egress::BundleWord;
 use crate::cli::quantity::{Bytes, Seconds};
+use crate::image::RootCompression;
 use crate::monitor::sandbox::Probe;
 use clap::Args;
 use std::ffi::OsString;
@@ -32,6 +33,10 @@ pub struct RunArgs {
     /// What the Dockerfile copies from [default: the directory it is in]
     #[arg(long, value_name = "DIR", requires = "dockerfile", conflicts_with = "image")]
     pub context: Option<PathBuf>,
+
+    /// How the root file system is compressed if the image has to be packed, as with `pack` [default: lz4; an artifact's own]
+    #[arg(long, value_name = "HOW")]
+    pub compression: Option<RootCompression>,
 
     /// Pass a variable on, with the value it has in this environment (repeatable)
     ///

@@ -8,7 +8,7 @@ use super::*;
 use crate::image::Source;
 use crate::image::cache::Cache;
 use crate::image::testing::{Tar, docker_archive};
-use crate::image::{ImageError, Output, open, pack};
+use crate::image::{ImageError, Output, RootCompression, open, pack};
 use crate::progress::Silent;
 
 /// A small artifact, and a place for others.
@@ -22,12 +22,17 @@ impl Packed {
         Self::of(&[7; 70_000])
     }
 
+    /// Not compressed: every byte is where it is counted to be.
     fn of(file: &[u8]) -> Self {
+        Self::compressed(file, RootCompression::None)
+    }
+
+    fn compressed(file: &[u8], compression: RootCompression) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let layer = Tar::default().directory("etc", 0o755).file("etc/os", b"a test").file("big", file).finish();
         fs::write(directory.path().join("image"), docker_archive(&[layer])).unwrap();
         let path = directory.path().join("a.bottle");
-        let cache = Cache::at(&directory.path().join("cache"));
+        let cache = Cache::at(&directory.path().join("cache")).with_compression(compression);
         let source = Source::Path(directory.path().join("image"));
         pack(&source, &Output::new(&path, false), &cache, &Silent).unwrap();
         Self { bytes: fs::read(&path).unwrap(), directory }
@@ -98,16 +103,64 @@ fn a_manifest_says_what_the_image_said() {
 
 #[test]
 fn every_flipped_byte_is_found() {
-    let packed = Packed::of(b"");
-    let mut bytes = packed.bytes.clone();
-    // All of them: root, tree, manifest, padding, trailer.
-    for at in 0..bytes.len() {
-        bytes[at] ^= 0x20;
-        let error = packed.check(&bytes).err().unwrap_or_else(|| panic!("byte {at} of {}", bytes.len()));
-        assert!(!error.to_string().is_empty() && error.hint().is_some(), "{error}");
-        bytes[at] ^= 0x20;
+    for compression in RootCompression::ALL {
+        let packed = Packed::compressed(b"a word and a word and a word", compression);
+        let path = packed.path("a.bottle");
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        let check = || Artifact::open(file.try_clone().unwrap(), &path).and_then(|artifact| artifact.verify(&Silent));
+        // All of them: root, tree, manifest, padding, trailer.
+        for (at, &byte) in (0..).zip(&packed.bytes) {
+            file.write_all_at(&[byte ^ 0x20], at).unwrap();
+            let error = check().err().unwrap_or_else(|| panic!("byte {at} of {}, {compression}", packed.bytes.len()));
+            assert!(!error.to_string().is_empty() && error.hint().is_some(), "{error}");
+            file.write_all_at(&[byte], at).unwrap();
+        }
+        check().unwrap();
     }
-    packed.check(&bytes).unwrap();
+}
+
+#[test]
+fn damage_inside_of_compressed_bytes_is_named_like_any_other() {
+    let lines: Vec<u8> = (0..40_000).flat_map(|line| format!("line {line:08}\n").into_bytes()).collect();
+    for compression in [RootCompression::Lz4, RootCompression::Zstd { level: None }] {
+        let packed = Packed::compressed(&lines, compression);
+        assert!(packed.bytes.len() < lines.len() / 2, "{compression} did not shrink it");
+        assert_eq!(packed.good().manifest().root.compression, compression);
+        // Behind the super block come the extents.
+        for at in [4096, 4200, 8191, 9000] {
+            let mut bytes = packed.bytes.clone();
+            bytes[at] ^= 1;
+            let first = u64::try_from(at / BLOCK * BLOCK).unwrap();
+            let error = packed.check(&bytes).unwrap_err();
+            assert!(matches!(error, ArtifactError::Blocks { count: 1, first: block, .. } if block == first), "{error}");
+        }
+    }
+}
+
+#[test]
+fn what_only_a_newer_version_knows_is_told_from_damage() {
+    let packed = Packed::new();
+    for (what, name, bytes) in [
+        ("compression", "brotli", packed.with_manifest(|manifest| manifest["root"]["compression"] = "brotli".into())),
+        ("compression", "zstd:03", packed.with_manifest(|manifest| manifest["root"]["compression"] = "zstd:03".into())),
+        (
+            "feature",
+            "erofs-48bit",
+            packed.with_manifest(|manifest| manifest["root"]["features"] = ["erofs-48bit"].as_slice().into()),
+        ),
+        (
+            "feature",
+            "\\u{1b}[2J",
+            packed.with_manifest(|manifest| manifest["root"]["features"] = ["\u{1b}[2J"].as_slice().into()),
+        ),
+    ] {
+        let error = packed.check(&bytes).unwrap_err();
+        assert!(matches!(&error, ArtifactError::Unknown { .. }), "{error:?}");
+        assert_eq!(error.to_string(), format!("its root has {what} `{name}`, which this bottle-vmm does not know"));
+        assert!(error.hint().unwrap().contains("newer bottle-vmm"));
+    }
+    let long = packed.with_manifest(|manifest| manifest["root"]["compression"] = "x".repeat(1 << 20).into());
+    assert!(packed.check(&long).unwrap_err().to_string().len() < 200);
 }
 
 #[test]
@@ -195,6 +248,8 @@ fn manifests_that_contradict_the_file_are_refused() {
         ("format", refused(&|manifest| manifest["format"] = 2.into())),
         ("root bytes", refused(&|manifest| manifest["root"]["bytes"] = 4096.into())),
         ("block size", refused(&|manifest| manifest["root"]["block_size"] = 512.into())),
+        ("features", refused(&|manifest| manifest["root"]["features"] = ["erofs-lz4"].as_slice().into())),
+        ("compression", refused(&|manifest| manifest["root"]["compression"] = "lz4".into())),
         ("root digest", refused(&|manifest| manifest["tree"]["root_digest"] = Digest::of(b"").to_string().into())),
     ] {
         assert!(matches!(error, ArtifactError::Contradiction { .. }), "{what}: {error:?}");
@@ -203,7 +258,7 @@ fn manifests_that_contradict_the_file_are_refused() {
         ("unknown field", refused(&|manifest| manifest["new"] = 1.into())),
         ("unknown field inside", refused(&|manifest| manifest["config"]["new"] = 1.into())),
         ("unknown algorithm", refused(&|manifest| manifest["tree"]["algorithm"] = "md5".into())),
-        ("unknown compression", refused(&|manifest| manifest["root"]["compression"] = "brotli".into())),
+        ("compression by number", refused(&|manifest| manifest["root"]["compression"] = 1.into())),
         ("no digest", refused(&|manifest| manifest["tree"]["digest"] = "sha256:0".into())),
         ("missing field", refused(&|manifest| drop(manifest.as_object_mut().unwrap().remove("root")))),
         ("no object", refused(&|manifest| *manifest = 1.into())),

@@ -19,6 +19,8 @@ pub enum ArtifactError {
     Manifest(#[source] serde_json::Error),
     #[error("its manifest does not fit the rest of it: {what}")]
     Contradiction { what: &'static str },
+    #[error("its root has {what} `{}`, which this bottle-vmm does not know", name.escape_debug())]
+    Unknown { what: &'static str, name: String },
     #[error("its manifest would have {bytes} bytes, where {limit} are allowed")]
     LargeManifest { bytes: u64, limit: u64 },
     #[error("it cannot be read")]
@@ -53,7 +55,9 @@ impl ArtifactError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NotAnArtifact => Some("`bottle-vmm pack IMAGE -o FILE.bottle` makes one"),
-            Self::Newer { .. } => Some("use a newer bottle-vmm, or pack the image again with this one"),
+            Self::Newer { .. } | Self::Unknown { .. } => {
+                Some("use a newer bottle-vmm, or pack the image again with this one")
+            }
             Self::Cut | Self::Damaged { .. } | Self::Blocks { .. } | Self::Contradiction { .. } | Self::Manifest(_) => {
                 Some("copy it again from where it is whole, or pack the image again")
             }

@@ -1,11 +1,14 @@
 //! What an artifact says of itself. Law: pure; equal images have equal manifests, to the byte.
 
+use serde::de::IntoDeserializer;
+use serde::de::value::{Error as Unknown, StrDeserializer};
 use serde::{Deserialize, Serialize};
 
 use super::error::ArtifactError;
 use super::trailer::{FORMAT, Trailer};
 use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
+use crate::image::erofs::{Feature, RootCompression};
 use crate::verity::BLOCK_U64;
 
 /// The manifest; its digest is the artifact's name. What is not here is not known: within a format version no field may be added.
@@ -51,21 +54,15 @@ pub struct Root {
     pub file_system: FileSystem,
     pub bytes: u64,
     pub block_size: u64,
-    pub compression: Compression,
-    /// What the guest's kernel must have beside the file system itself.
-    pub features: Vec<String>,
+    pub compression: RootCompression,
+    /// What the guest's kernel must have beside the file system itself: follows from the compression, for who does not know that.
+    pub features: Vec<Feature>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileSystem {
     Erofs,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Compression {
-    None,
 }
 
 /// The hash tree over the root; see [`crate::verity`].
@@ -86,6 +83,35 @@ pub enum Algorithm {
     VeritySha256,
 }
 
+/// What later versions may have more of. It is looked at first, since the way out is another than where a manifest is wrong.
+#[derive(Deserialize)]
+struct Needs {
+    root: RootNeeds,
+}
+
+#[derive(Deserialize)]
+struct RootNeeds {
+    compression: String,
+    features: Vec<String>,
+}
+
+/// As much of a name as an error shows.
+const SHOWN: usize = 40;
+
+impl Needs {
+    fn check(&self) -> Result<(), ArtifactError> {
+        let unknown = |what, name: &str| ArtifactError::Unknown { what, name: name.chars().take(SHOWN).collect() };
+        if self.root.compression.parse::<RootCompression>().is_err() {
+            return Err(unknown("compression", &self.root.compression));
+        }
+        let is_unknown = |name: &&String| {
+            let text: StrDeserializer<'_, Unknown> = name.as_str().into_deserializer();
+            Feature::deserialize(text).is_err()
+        };
+        self.root.features.iter().find(is_unknown).map_or(Ok(()), |name| Err(unknown("feature", name)))
+    }
+}
+
 impl Manifest {
     pub(super) fn encode(&self) -> Result<Vec<u8>, ArtifactError> {
         let mut bytes = serde_json::to_vec_pretty(self).map_err(ArtifactError::Manifest)?;
@@ -95,6 +121,8 @@ impl Manifest {
 
     /// The manifest in `bytes`, which have the digest that `trailer` says.
     pub(crate) fn parse(bytes: &[u8], trailer: &Trailer) -> Result<Self, ArtifactError> {
+        // What is no manifest at all is told in detail by what follows.
+        serde_json::from_slice::<Needs>(bytes).map_or(Ok(()), |needs| needs.check())?;
         let manifest: Self = serde_json::from_slice(bytes).map_err(ArtifactError::Manifest)?;
         let wrong = |what| Err(ArtifactError::Contradiction { what });
         if manifest.format != FORMAT {
@@ -102,6 +130,9 @@ impl Manifest {
         }
         if manifest.root.bytes != trailer.root().length || manifest.root.block_size != BLOCK_U64 {
             return wrong("another size of the root");
+        }
+        if manifest.root.features != manifest.root.compression.features() {
+            return wrong("other features than its compression needs");
         }
         Ok(manifest)
     }

@@ -25,7 +25,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 pub use error::{ArtifactError, Part};
-pub use manifest::{Compression, Manifest, Provenance, SourceKind};
+pub use manifest::{Manifest, Provenance, SourceKind};
 pub(crate) use seal::{About, seal};
 pub(crate) use trailer::Trailer;
 

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use super::error::ArtifactError;
-use super::manifest::{Algorithm, Compression, FileSystem, Manifest, Provenance, Root, SourceKind, Tree};
+use super::manifest::{Algorithm, FileSystem, Manifest, Provenance, Root, SourceKind, Tree};
 use super::trailer::{FORMAT, MAGIC, MAX_MANIFEST, Trailer};
 use super::{hash, tree_digest};
 use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
+use crate::image::erofs::RootCompression;
 use crate::progress::Progress;
 use crate::verity::{BLOCK_U64, Layout};
 
@@ -21,10 +22,11 @@ pub(crate) struct About {
     pub(crate) layers: Vec<Digest>,
 }
 
-/// Completes `file`, whose first `bytes` are the root of the image called `id`. Returns the digest of the manifest.
+/// Completes `file`, whose first `bytes` are the root, compressed like this, of the image called `id`. Returns the digest of the
+/// manifest.
 pub(crate) fn seal(
     file: &File,
-    bytes: u64,
+    (bytes, compression): (u64, RootCompression),
     (about, id): (About, Digest),
     progress: &dyn Progress,
 ) -> Result<Digest, ArtifactError> {
@@ -41,8 +43,8 @@ pub(crate) fn seal(
             file_system: FileSystem::Erofs,
             bytes,
             block_size: BLOCK_U64,
-            compression: Compression::None,
-            features: Vec::new(),
+            compression,
+            features: compression.features().to_vec(),
         },
         tree: Tree {
             algorithm: Algorithm::VeritySha256,

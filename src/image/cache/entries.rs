@@ -63,7 +63,10 @@ impl Cache {
             (None, _) => Err(ImageError::NoSuchImage { name: name.to_owned() }),
             (Some(last), false) => {
                 found.push(last);
-                let shown = |entry: &Entry| format!("{} ({})", entry.artifact.digest(), entry.names.join(", "));
+                let shown = |entry: &Entry| {
+                    let (artifact, names) = (&entry.artifact, entry.names.join(", "));
+                    format!("{} ({names}, {})", artifact.digest(), artifact.manifest().root.compression)
+                };
                 Err(ImageError::Ambiguous { name: name.to_owned(), candidates: found.iter().map(shown).collect() })
             }
         }
@@ -154,7 +157,7 @@ impl Cache {
         });
         let artifact = Artifact::open(file, path).ok()?;
         let id = artifact.manifest().source.id;
-        if self.image(&id) != path {
+        if self.artifact(&id, artifact.manifest().root.compression) != path {
             return None;
         }
         let of_it = recollections.iter().filter(|(_, recollection)| recollection.image == id);
@@ -179,10 +182,17 @@ impl Cache {
     /// Removes recollections of images that are gone; with `unclear`, those that nobody understands as well.
     fn forget_sources(&self, unclear: bool) {
         let understood = self.recollections();
+        let paths = artifacts_in(&self.directory).unwrap_or_default();
+        let has = |image: &Digest| {
+            let beginning = image.hex();
+            let is_of_it =
+                |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&beginning));
+            paths.iter().any(is_of_it)
+        };
         for entry in fs::read_dir(self.directory.join(SOURCES)).into_iter().flatten().flatten() {
             let path = entry.path();
             let recollection = understood.iter().find(|(known, _)| *known == path);
-            let useless = recollection.map_or(unclear, |(_, recollection)| !self.image(&recollection.image).exists());
+            let useless = recollection.map_or(unclear, |(_, recollection)| !has(&recollection.image));
             if useless {
                 // Costs a reading of the source at most, and that it stays costs nothing.
                 let _kept = fs::remove_file(path);

@@ -1,10 +1,10 @@
 //! Artifacts that were made before, by what they were made of. Law: knows files and digests, not how an image is made.
 //!
 //! ```text
-//! <cache>/v1.2/<image id>.bottle     an artifact; its times are those of its making and of its last use (atime)
-//! <cache>/v1.2/sources/<place>       which image a file or directory, as it was when it was read, came to
-//! <cache>/v1.2/locks/<image id>      held, and there, while the image is made
-//! <cache>/v1.2/drafts/               files in the making, where the file system has none without a name
+//! <cache>/v1.3/<image id>-<compression>.bottle   an artifact; its times are those of its making and of its last use (atime)
+//! <cache>/v1.3/sources/<place>                   which image a file or directory, as it was when it was read, came to
+//! <cache>/v1.3/locks/<image id>-<compression>    held, and there, while the artifact is made
+//! <cache>/v1.3/drafts/                           files in the making, where the file system has none without a name
 //! ```
 //!
 //! Any number of processes may use it at once. A file gets its name when it is complete and on the disk, so a process
@@ -32,7 +32,7 @@ pub(crate) use key::Key;
 
 use super::artifact::{Artifact, FORMAT};
 use super::digest::Digest;
-use super::erofs::WRITER_VERSION;
+use super::erofs::{RootCompression, WRITER_VERSION};
 use super::error::ImageError;
 
 const LOCKS: &str = "locks";
@@ -40,10 +40,12 @@ const SOURCES: &str = "sources";
 const DRAFTS: &str = "drafts";
 const ARTIFACT: &str = "bottle";
 
-/// A directory of artifacts.
+/// A directory of artifacts, and which of those of an image are meant.
 #[derive(Debug, Clone)]
 pub struct Cache {
     directory: PathBuf,
+    /// Asked for; none is as good as any if there is no choice.
+    compression: Option<RootCompression>,
 }
 
 /// What a source came to.
@@ -85,7 +87,23 @@ impl Cache {
     #[must_use]
     pub fn at(directory: &Path) -> Self {
         // An image made by another version of the writer is another image.
-        Self { directory: directory.join(format!("v{FORMAT}.{WRITER_VERSION}")) }
+        Self { directory: directory.join(format!("v{FORMAT}.{WRITER_VERSION}")), compression: None }
+    }
+
+    /// The same cache, of which only artifacts with this compression are taken, and to which such are added. Without it, those with the
+    /// usual one.
+    #[must_use]
+    pub fn with_compression(self, compression: RootCompression) -> Self {
+        Self { compression: Some(compression), ..self }
+    }
+
+    pub(crate) fn compression(&self) -> RootCompression {
+        self.compression.unwrap_or_default()
+    }
+
+    /// The compression that was asked for, if another one will not do.
+    pub(crate) fn wanted(&self) -> Option<RootCompression> {
+        self.compression
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -102,14 +120,14 @@ impl Cache {
     pub(crate) fn load(&self, id: &Digest) -> Option<Artifact> {
         let path = self.image(id);
         let artifact = Artifact::open(File::open(&path).ok()?, &path).ok()?;
-        (artifact.manifest().source.id == *id).then(|| used(artifact))
+        self.is(&artifact, id).then(|| used(artifact))
     }
 
     /// Waits for a process that is making the same image. It then has it, or has failed or died.
     pub(crate) fn lock(&self, id: &Digest) -> Result<ImageLock, ImageError> {
         let directory = self.directory.join(LOCKS);
         make_directory(&directory)?;
-        let path = directory.join(id.hex());
+        let path = directory.join(stem(id, self.compression()));
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(|source| io_error("create", &path, source))?;
         match Flock::lock(file, FlockArg::LockExclusive) {
@@ -152,13 +170,28 @@ impl Cache {
         written.map(drop).map_err(|source| io_error("create", &path, source))
     }
 
+    /// Is it what the name says that it has here?
+    fn is(&self, artifact: &Artifact, id: &Digest) -> bool {
+        let manifest = artifact.manifest();
+        manifest.source.id == *id && manifest.root.compression == self.compression()
+    }
+
     fn image(&self, id: &Digest) -> PathBuf {
-        self.directory.join(id.hex()).with_extension(ARTIFACT)
+        self.artifact(id, self.compression())
+    }
+
+    fn artifact(&self, id: &Digest, compression: RootCompression) -> PathBuf {
+        self.directory.join(stem(id, compression)).with_extension(ARTIFACT)
     }
 
     fn source(&self, key: &Key) -> PathBuf {
         self.directory.join(SOURCES).join(key.file_name())
     }
+}
+
+/// An image that is compressed otherwise is another artifact.
+fn stem(id: &Digest, compression: RootCompression) -> String {
+    format!("{}-{}", id.hex(), compression.to_string().replace(':', "-"))
 }
 
 /// Notes that the artifact is used, and that it is in use as long as it is open anywhere.

@@ -1,13 +1,14 @@
 //! Where the bytes of files go. Law: sees bytes and block numbers, no names.
 //!
-//! `DataWriter` is the seam for other layouts (compressed clusters, chunks with holes): it takes a file's bytes front to
-//! back and says how they lie. Data comes before the metadata in an image, so nothing about it must be known early, and
-//! a file's bytes go from the layer to their place in one copy.
+//! `DataWriter` is the seam between layouts: it takes a file's bytes front to back and says how they lie. Data comes
+//! before the metadata in an image, so nothing about it must be known early, and a file's bytes go from the layer to
+//! their place in one copy. The layout without compression is here, the other in `compressed`.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
+use super::compressed::Pieces;
 use super::format::{BLOCK, BLOCK_U64};
 
 /// How a file's bytes lie in the image.
@@ -15,6 +16,10 @@ use super::format::{BLOCK, BLOCK_U64};
 pub(crate) enum Extent {
     /// One run of blocks from here.
     Plain { first_block: u32 },
+    /// Pieces from this one on, as many as the file's size takes.
+    Pieces { first: u32 },
+    /// In the packed file, from this byte on.
+    Packed { offset: u64 },
 }
 
 impl Extent {
@@ -28,18 +33,29 @@ pub enum StoreError {
     Read(#[source] io::Error),
     #[error("the content ends after {got} of {size} bytes")]
     Short { got: u64, size: u64 },
+    #[error("cannot compress")]
+    Compress(#[source] io::Error),
     #[error("cannot write the image")]
     Write(#[source] io::Error),
     #[error("the image would not fit EROFS's 32-bit block numbers")]
     TooLarge,
 }
 
+/// All file data is in its place.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) file: File,
+    /// The first one that is free for metadata.
+    pub(crate) next_block: u32,
+    pub(crate) pieces: Option<Pieces>,
+}
+
 pub(crate) trait DataWriter {
     /// Stores exactly `size` bytes of `content`.
     fn store(&mut self, content: &mut dyn Read, size: u64) -> Result<Extent, StoreError>;
 
-    /// Writes out what is held back; the file, and the first block that is free for metadata.
-    fn finish(self) -> Result<(File, u32), StoreError>;
+    /// Writes out what is held back.
+    fn finish(self: Box<Self>) -> Result<Stored, StoreError>;
 }
 
 /// Read and tested for zeros at once.
@@ -117,14 +133,14 @@ impl DataWriter for PlainWriter {
         Ok(Extent::Plain { first_block })
     }
 
-    fn finish(mut self) -> Result<(File, u32), StoreError> {
+    fn finish(mut self: Box<Self>) -> Result<Stored, StoreError> {
         self.flush()?;
-        let next = self.next_block()?;
-        Ok((self.file, next))
+        let next_block = self.next_block()?;
+        Ok(Stored { file: self.file, next_block, pieces: None })
     }
 }
 
-fn read_full(content: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read_full(content: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match content.read(&mut buffer[filled..]) {

@@ -1,8 +1,9 @@
+use std::collections::HashMap;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use proptest::prelude::*;
 
-use super::{ImageWriter, StoreError};
+use super::{Feature, ImageWriter, RootCompression, StoreError, Tuning};
 use crate::image::testing::{fsck_erofs, read_erofs};
 use crate::image::tree::{ContentId, Device, Inode, InodeId, Kind, Meta, Time, Tree};
 
@@ -22,9 +23,12 @@ fn file(size: usize) -> Kind {
 
 /// The image of a tree whose files hold the bytes of `data`, each from its start.
 fn image(tree: &Tree, data: &[u8]) -> Vec<u8> {
-    let mut writer = ImageWriter::new(tree, tempfile::tempfile().unwrap());
+    filled(ImageWriter::new(tree, tempfile::tempfile().unwrap(), RootCompression::None), tree, |_| data.to_vec())
+}
+
+fn filled(mut writer: ImageWriter<'_>, tree: &Tree, data: impl Fn(InodeId) -> Vec<u8>) -> Vec<u8> {
     for (id, _) in tree.breadth_first() {
-        writer.store(id, &mut &*data).unwrap();
+        writer.store(id, &mut data(id).as_slice()).unwrap();
     }
     let (mut out, bytes) = writer.finish([7; 16]).unwrap();
     let mut image = Vec::new();
@@ -32,6 +36,176 @@ fn image(tree: &Tree, data: &[u8]) -> Vec<u8> {
     out.read_to_end(&mut image).unwrap();
     assert_eq!(image.len() as u64, bytes);
     image
+}
+
+const ZSTD: RootCompression = RootCompression::Zstd { level: None };
+const COMPRESSIONS: [RootCompression; 2] = [RootCompression::Lz4, ZSTD];
+
+/// Bytes that do not shrink.
+fn noise(size: usize, seed: u64) -> Vec<u8> {
+    let mut state = (seed << 1 | 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let step = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    let mut bytes: Vec<u8> = (0..size.div_ceil(8)).flat_map(step).collect();
+    bytes.truncate(size);
+    bytes
+}
+
+/// Bytes that shrink to a half or less, no two seeds alike.
+fn text(size: usize, seed: u64) -> Vec<u8> {
+    let words = noise(size / 4 + 8, seed);
+    let mut bytes: Vec<u8> = words.iter().flat_map(|word| format!("w{:02} ", word % 50).into_bytes()).collect();
+    bytes.truncate(size);
+    bytes
+}
+
+/// A tree of one directory with these files, `f0` first.
+fn files_of(contents: &[Vec<u8>]) -> (Tree, Vec<InodeId>) {
+    let mut tree = Tree::new(100_000);
+    let ids = contents
+        .iter()
+        .enumerate()
+        .map(|(number, bytes)| add(&mut tree, InodeId::ROOT, format!("f{number}").as_bytes(), file(bytes.len())));
+    let ids = ids.collect();
+    (tree, ids)
+}
+
+fn packed(contents: &[Vec<u8>], compression: RootCompression, tuning: Tuning) -> Vec<u8> {
+    let (tree, ids) = files_of(contents);
+    let writer = ImageWriter::tuned(&tree, tempfile::tempfile().unwrap(), compression, tuning);
+    let number: HashMap<_, _> = ids.into_iter().zip(0..).collect();
+    let data = |id| number.get(&id).map_or_else(Vec::new, |&number: &usize| contents[number].clone());
+    filled(writer, &tree, data)
+}
+
+fn check_contents(image: &[u8], contents: &[Vec<u8>]) {
+    let seen = read_erofs(image);
+    for (number, bytes) in contents.iter().enumerate() {
+        let found = &seen[format!("f{number}").as_bytes()].data;
+        assert!(found == bytes, "f{number} of {} bytes", bytes.len());
+    }
+}
+
+const USUAL: Tuning = Tuning { threads: 2, pack_below: None };
+const NOTHING_PACKED: Tuning = Tuning { threads: 2, pack_below: Some(0) };
+
+/// Sizes around everything that is a boundary to some layout.
+fn sizes() -> Vec<usize> {
+    let mut sizes = vec![0, 1, 2, 100];
+    for boundary in [4096, 8192, 32 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20] {
+        sizes.extend([boundary - 1, boundary, boundary + 1]);
+    }
+    sizes.push((1 << 20) + 70_000);
+    sizes
+}
+
+#[test]
+fn every_size_of_every_texture_survives_compression() {
+    for compression in COMPRESSIONS {
+        for (texture, bytes) in
+            [("text", text as fn(usize, u64) -> Vec<u8>), ("noise", noise), ("zeros", |size, _| vec![0; size])]
+        {
+            let contents: Vec<_> = (0..).zip(sizes()).map(|(seed, size)| bytes(size, 99 * seed)).collect();
+            let image = packed(&contents, compression, USUAL);
+            check_contents(&image, &contents);
+            let total: usize = sizes().iter().sum();
+            match texture {
+                "text" => assert!(image.len() < total / 3 * 2, "{compression}: {} of {total}", image.len()),
+                "noise" => assert!(image.len() < total + total / 10, "{compression}: {} of {total}", image.len()),
+                _ => assert!(image.len() < 200_000, "{compression}: {}", image.len()),
+            }
+        }
+    }
+}
+
+#[test]
+fn erofs_utils_find_nothing_wrong_with_lz4() {
+    // Their 1.5 knows neither packed files nor shared extents, as two that end in the same single byte would be.
+    let sizes = sizes().into_iter().filter(|size| size % (128 << 10) != 1 || *size == (128 << 10) + 1);
+    let contents: Vec<_> = (0..).zip(sizes).map(|(seed, size)| text(size, seed)).collect();
+    let image = packed(&contents, RootCompression::Lz4, NOTHING_PACKED);
+    assert_eq!(features(&image), (3, 1));
+    check_contents(&image, &contents);
+    check_with_tools(&image);
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let contents: Vec<_> = (0..60)
+        .map(
+            |seed| if seed % 7 == 0 { noise(70_000, seed) } else { text(usize::try_from(seed).unwrap() * 3_997, seed) },
+        )
+        .collect();
+    for compression in COMPRESSIONS {
+        let one = packed(&contents, compression, Tuning { threads: 1, ..USUAL });
+        check_contents(&one, &contents);
+        for threads in [2, 3, 16] {
+            assert!(packed(&contents, compression, Tuning { threads, ..USUAL }) == one, "{threads} threads");
+        }
+    }
+}
+
+#[test]
+fn thousands_of_tiny_files_cost_no_block_each() {
+    let contents: Vec<_> = (0..20_000).map(|seed| text(usize::try_from(seed).unwrap() % 500, seed)).collect();
+    for compression in COMPRESSIONS {
+        let image = packed(&contents, compression, USUAL);
+        check_contents(&image, &contents);
+        assert!(image.len() < contents.len() * 250, "{compression}: {}", image.len());
+    }
+}
+
+#[test]
+fn what_comes_twice_is_stored_once() {
+    let program = text(900_000, 1);
+    let blob = noise(900_000, 2);
+    for compression in COMPRESSIONS {
+        for file in [&program, &blob] {
+            let once = packed(std::slice::from_ref(file), compression, USUAL);
+            let contents = vec![file.clone(); 3];
+            let thrice = packed(&contents, compression, USUAL);
+            check_contents(&thrice, &contents);
+            assert!(thrice.len() < once.len() + 16_384, "{compression}: {} and {}", once.len(), thrice.len());
+            assert_eq!(features(&thrice).0, 0x23);
+        }
+    }
+}
+
+/// `feature_incompat` and `available_compr_algs` of the super block.
+fn features(image: &[u8]) -> (u32, u16) {
+    let field = |at: usize| u32::from_le_bytes(*image[1024 + at..].first_chunk::<4>().unwrap());
+    (field(80), u16::try_from(field(84) & 0xffff).unwrap())
+}
+
+#[test]
+fn an_image_needs_what_is_said_of_its_compression_and_no_more() {
+    let contents = [text(10_000, 1), text(1_000_000, 2)];
+    for (compression, bits, needed, first_kernel) in [
+        (RootCompression::None, (0, 0), &[][..], (5, 4)),
+        (RootCompression::Lz4, (0x23, 1), &[Feature::Lz4, Feature::Fragments], (6, 1)),
+        (ZSTD, (0x23, 1 << 3), &[Feature::Fragments, Feature::Zstd], (6, 10)),
+    ] {
+        assert_eq!(features(&packed(&contents, compression, USUAL)), bits);
+        assert_eq!(compression.features(), needed);
+        let kernels = needed.iter().map(|feature| feature.first_kernel());
+        assert_eq!(kernels.max().unwrap_or((5, 4)), first_kernel);
+    }
+}
+
+#[test]
+fn a_level_of_zstandard_is_a_choice_between_time_and_size() {
+    let contents = [text(1_000_000, 1), text(9_000, 2)];
+    let size = |compression: &str| {
+        let image = packed(&contents, compression.parse().unwrap(), USUAL);
+        check_contents(&image, &contents);
+        image.len()
+    };
+    assert!(size("zstd:19") < size("zstd:1"));
+    assert_ne!(packed(&contents, "zstd:1".parse().unwrap(), USUAL), packed(&contents, ZSTD, USUAL));
 }
 
 fn check_with_tools(image: &[u8]) {
@@ -112,7 +286,7 @@ fn zeros_become_holes_and_read_as_zeros() {
     let size = 64 << 20;
     let big = add(&mut tree, InodeId::ROOT, b"zeros", file(size));
     let next = add(&mut tree, InodeId::ROOT, b"next", file(3));
-    let mut writer = ImageWriter::new(&tree, tempfile::tempfile().unwrap());
+    let mut writer = ImageWriter::new(&tree, tempfile::tempfile().unwrap(), RootCompression::None);
     writer.store(big, &mut io::repeat(0)).unwrap();
     writer.store(next, &mut &b"abc"[..]).unwrap();
     let (mut out, _) = writer.finish([0; 16]).unwrap();
@@ -129,8 +303,14 @@ fn zeros_become_holes_and_read_as_zeros() {
 fn a_short_content_is_an_error() {
     let mut tree = Tree::new(10);
     let id = add(&mut tree, InodeId::ROOT, b"f", file(10));
-    let mut writer = ImageWriter::new(&tree, tempfile::tempfile().unwrap());
-    assert!(matches!(writer.store(id, &mut &b"123"[..]), Err(StoreError::Short { got: 3, size: 10 })));
+    for compression in RootCompression::ALL {
+        let mut writer = ImageWriter::new(&tree, tempfile::tempfile().unwrap(), compression);
+        assert!(matches!(writer.store(id, &mut &b"123"[..]), Err(StoreError::Short { got: 3, size: 10 })));
+    }
+    let long = add(&mut tree, InodeId::ROOT, b"long", file(300_000));
+    let mut writer = ImageWriter::new(&tree, tempfile::tempfile().unwrap(), RootCompression::Lz4);
+    let stored = writer.store(long, &mut io::repeat(1).take(299_999));
+    assert!(matches!(stored, Err(StoreError::Short { got: 299_999, size: 300_000 })), "{stored:?}");
 }
 
 proptest! {
@@ -141,6 +321,8 @@ proptest! {
     fn what_goes_in_comes_out(
         files in prop::collection::vec((0_usize..20_000, 0_u16..0o7777, any::<u32>(), any::<i64>(), prop::collection::vec(0_usize..5_000, 0..3)), 1..40),
         depth in 0_usize..30,
+        compression in prop::sample::select(&RootCompression::ALL[..]),
+        pack_below in prop::option::of(0_u64..30_000),
     ) {
         let data: Vec<u8> = (0..20_000_u32).map(|number| (number % 251) as u8).collect();
         let mut tree = Tree::new(1_000);
@@ -155,7 +337,9 @@ proptest! {
             let xattrs = xattrs.iter().enumerate().map(|(number, &size)| (format!("user.{number}").into_bytes().into(), vec![9; size].into())).collect();
             tree.get_mut(id).meta = Meta { mode: *mode, uid: *uid, gid: 0, mtime: Time { seconds: *seconds, nanoseconds: 1 }, xattrs };
         }
-        let seen = read_erofs(&image(&tree, &data));
+        let tuning = Tuning { threads: 3, pack_below };
+        let writer = ImageWriter::tuned(&tree, tempfile::tempfile().unwrap(), compression, tuning);
+        let seen = read_erofs(&filled(writer, &tree, |_| data.clone()));
         for (index, (size, mode, uid, seconds, xattrs)) in files.iter().enumerate() {
             let path = [prefix.as_slice(), format!("f{index}").as_bytes()].concat();
             let seen = &seen[&path];

@@ -1,8 +1,10 @@
 //! The bytes of EROFS: super block, inodes, extended attributes. Law: pure; values in, bytes out.
 //!
-//! Source: the kernel's fs/erofs/erofs_fs.h and Documentation/filesystems/erofs.rst. Only what Linux 5.4 and later
-//! understand without an incompatible feature bit is written, so that 6.1 and 6.12 mount it alike.
+//! Source: the kernel's fs/erofs/erofs_fs.h and Documentation/filesystems/erofs.rst. What is not compressed is written
+//! as Linux 5.4 and later understand it without an incompatible feature bit.
 
+use super::compression::Algorithm;
+use super::features::{algorithms, incompatible};
 use crate::image::crc32c::crc32c;
 use crate::image::tree::{Device, Time, Xattrs};
 
@@ -67,19 +69,22 @@ impl FileType {
     }
 }
 
-/// How an inode's data lies (`EROFS_INODE_FLAT_*`), without the compressed and the chunked ways.
+/// How an inode's data lies (`EROFS_INODE_*`), without the chunked way and the one with compact indexes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DataLayout {
     /// All of it in blocks.
     FlatPlain,
     /// Whole blocks, then the rest behind the inode.
     FlatInline,
+    /// A map of extents behind the inode.
+    CompressedFull,
 }
 
 impl DataLayout {
     fn bits(self) -> u16 {
         match self {
             Self::FlatPlain => 0,
+            Self::CompressedFull => 1 << 1,
             Self::FlatInline => 2 << 1,
         }
     }
@@ -93,7 +98,7 @@ pub(crate) struct InodeRecord {
     pub(crate) permissions: u16,
     pub(crate) xattr_bytes: u64,
     pub(crate) size: u64,
-    /// `i_u`: first block, or the device number.
+    /// `i_u`: first block, how many blocks (compressed), or the device number.
     pub(crate) union_field: u32,
     pub(crate) number: u32,
     pub(crate) uid: u32,
@@ -209,10 +214,18 @@ pub(crate) struct SuperBlock {
     pub(crate) blocks: u32,
     pub(crate) meta_block: u32,
     pub(crate) uuid: [u8; 16],
+    pub(crate) algorithm: Option<Algorithm>,
+    /// Of the packed file, if there is one.
+    pub(crate) packed_nid: Option<u64>,
+    /// Some extent belongs to several places of files.
+    pub(crate) shared: bool,
 }
 
+const SUPER_BYTES: usize = 128;
+
 impl SuperBlock {
-    /// Block 0 as a whole: 1 KiB left to boot loaders, the super block, zeros. The checksum covers all but the first.
+    /// Block 0 as a whole: 1 KiB left to boot loaders, the super block, the algorithm's configuration behind its length,
+    /// zeros. The checksum covers all but the first.
     pub(crate) fn encode(&self) -> [u8; BLOCK] {
         let mut block = [0; BLOCK];
         let sb = &mut block[SUPER_OFFSET..];
@@ -226,6 +239,14 @@ impl SuperBlock {
         put(sb, 36, &self.blocks.to_le_bytes());
         put(sb, 40, &self.meta_block.to_le_bytes());
         put(sb, 48, &self.uuid);
+        put(sb, 80, &incompatible(self.algorithm, self.packed_nid.is_some() || self.shared).to_le_bytes());
+        put(sb, 84, &algorithms(self.algorithm).to_le_bytes());
+        put(sb, 96, &self.packed_nid.unwrap_or(0).to_le_bytes());
+        if let Some(algorithm) = self.algorithm {
+            let configuration = algorithm.configuration();
+            put(sb, SUPER_BYTES, &u16::try_from(configuration.len()).unwrap_or(0).to_le_bytes());
+            put(sb, SUPER_BYTES + 2, &configuration);
+        }
         let checksum = crc32c(!0, sb);
         put(sb, 4, &checksum.to_le_bytes());
         block

@@ -4,21 +4,31 @@
 //! Written here rather than by mkfs.erofs: no program to install, no unpacked tree (which would need root to keep owners
 //! and devices), and the same bytes for the same tree on every machine. Source: fs/erofs/erofs_fs.h.
 
+mod compressed;
+mod compression;
 mod data;
 mod directory;
+mod features;
 mod format;
+mod lanes;
+mod map;
 mod plan;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 
+pub use compression::{RootCompression, UnknownCompression, ZstdLevel};
 pub(crate) use data::StoreError;
+pub use features::Feature;
 pub(crate) use format::xattr_fits;
 
-use data::{DataWriter, Extent, PlainWriter};
+use compressed::{CompressedWriter, Pieces, Tuning};
+use data::{DataWriter, Extent, PlainWriter, Stored};
 use directory::Dirent;
 use format::{BLOCK_U64, SuperBlock, encode_xattrs};
-use plan::Plan;
+use map::{packed_map, pieces_map, pieces_of};
+use plan::{FileData, MAP_ALIGNMENT, Plan};
 
 use super::tree::{InodeId, Kind, Tree};
 
@@ -26,26 +36,31 @@ use super::tree::{InodeId, Kind, Tree};
 const RESERVED_BLOCKS: u32 = 1;
 
 /// Goes into every digest that names an image: counts up with each change of what this writer makes of a tree.
-pub(crate) const WRITER_VERSION: u32 = 2;
+pub(crate) const WRITER_VERSION: u32 = 3;
 
 /// Takes the contents of a tree's files one by one, then lays out the rest.
-#[derive(Debug)]
-pub(crate) struct ImageWriter<'t, D = PlainWriter> {
+pub(crate) struct ImageWriter<'t> {
     tree: &'t Tree,
-    data: D,
+    data: Box<dyn DataWriter>,
+    compression: RootCompression,
     /// By arena index.
     extents: Vec<Extent>,
 }
 
 impl<'t> ImageWriter<'t> {
     /// `file` is new and empty.
-    pub(crate) fn new(tree: &'t Tree, file: File) -> Self {
-        let extents = vec![Extent::EMPTY; tree.arena_len()];
-        Self { tree, data: PlainWriter::new(file, RESERVED_BLOCKS), extents }
+    pub(crate) fn new(tree: &'t Tree, file: File, compression: RootCompression) -> Self {
+        Self::tuned(tree, file, compression, Tuning::of_this_machine())
     }
-}
 
-impl<D: DataWriter> ImageWriter<'_, D> {
+    fn tuned(tree: &'t Tree, file: File, compression: RootCompression, tuning: Tuning) -> Self {
+        let data: Box<dyn DataWriter> = match compression.method() {
+            None => Box::new(PlainWriter::new(file, RESERVED_BLOCKS)),
+            Some(method) => Box::new(CompressedWriter::new(file, RESERVED_BLOCKS, method, tuning)),
+        };
+        Self { tree, data, compression, extents: vec![Extent::EMPTY; tree.arena_len()] }
+    }
+
     /// Exactly the file's size is read from `content`. A file that is never given reads as the start of the image.
     pub(crate) fn store(&mut self, file: InodeId, content: &mut dyn Read) -> Result<(), StoreError> {
         if let Kind::File { size, .. } = self.tree.get(file).kind {
@@ -56,10 +71,24 @@ impl<D: DataWriter> ImageWriter<'_, D> {
 
     /// The finished image, and its size in bytes.
     pub(crate) fn finish(self, uuid: [u8; 16]) -> Result<(File, u64), StoreError> {
-        let (mut file, next_block) = self.data.finish()?;
-        let plan = Plan::new(self.tree, next_block)?;
-        let metadata = Metadata { tree: self.tree, plan: &plan, extents: &self.extents };
-        metadata.write(&mut file, u64::from(next_block), uuid).map_err(StoreError::Write)?;
+        let Stored { mut file, next_block, pieces } = self.data.finish()?;
+        let (tree, extents, pieces) = (self.tree, &self.extents, pieces.as_ref());
+        let plan = Plan::new(tree, extents, pieces, next_block)?;
+        let metadata = Metadata { tree, plan: &plan, extents, pieces };
+        metadata.write(&mut file, u64::from(next_block)).map_err(StoreError::Write)?;
+        let root = plan.place(InodeId::ROOT).nid();
+        let super_block = SuperBlock {
+            root_nid: u16::try_from(root).map_err(|_| StoreError::TooLarge)?,
+            inodes: plan.order.len() as u64,
+            build_time: plan.build_time,
+            blocks: plan.blocks,
+            meta_block: plan.meta_block,
+            uuid,
+            algorithm: self.compression.method().map(|(algorithm, _)| algorithm),
+            packed_nid: plan.packed.map(|place| place.nid()),
+            shared: pieces.is_some_and(|pieces| pieces.shared),
+        };
+        file.write_all_at(&super_block.encode(), 0).map_err(StoreError::Write)?;
         Ok((file, u64::from(plan.blocks) * BLOCK_U64))
     }
 }
@@ -68,10 +97,11 @@ struct Metadata<'a> {
     tree: &'a Tree,
     plan: &'a Plan,
     extents: &'a [Extent],
+    pieces: Option<&'a Pieces>,
 }
 
 impl Metadata<'_> {
-    fn write(&self, file: &mut File, first_block: u64, uuid: [u8; 16]) -> io::Result<()> {
+    fn write(&self, file: &mut File, first_block: u64) -> io::Result<()> {
         let bytes = u64::from(self.plan.blocks) * BLOCK_U64;
         // Zeros up to the end, so that only what is not zero has to be written.
         file.set_len(bytes)?;
@@ -79,20 +109,9 @@ impl Metadata<'_> {
         let mut out = Out { file: BufWriter::with_capacity(1 << 20, &mut *file), position: first_block * BLOCK_U64 };
         self.write_blocks(&mut out)?;
         self.write_inodes(&mut out)?;
+        self.write_packed_inode(&mut out)?;
         out.pad_to(bytes)?;
-        out.file.flush()?;
-        drop(out);
-        let root = self.plan.place(InodeId::ROOT).nid();
-        let super_block = SuperBlock {
-            root_nid: u16::try_from(root).map_err(io::Error::other)?,
-            inodes: self.plan.order.len() as u64,
-            build_time: self.plan.build_time,
-            blocks: self.plan.blocks,
-            meta_block: self.plan.meta_block,
-            uuid,
-        };
-        file.seek(SeekFrom::Start(0))?;
-        file.write_all(&super_block.encode())
+        out.file.flush()
     }
 
     /// Directories and symlinks, as far as they do not lie behind their inodes.
@@ -116,7 +135,9 @@ impl Metadata<'_> {
         for (number, &(id, parent)) in (1_u32..).zip(&self.plan.order) {
             let (inode, place) = (self.tree.get(id), self.plan.place(id));
             let xattrs = encode_xattrs(&inode.meta.xattrs);
-            let record = plan::record(inode, *place, self.extents[id.index()], number, xattrs.len() as u64);
+            let extent = self.extents[id.index()];
+            let file = FileData::new(extent, place.size, self.pieces);
+            let record = plan::record(inode, *place, file, number, xattrs.len() as u64);
             out.pad_to(start + place.offset)?;
             match record.encode_compact(self.plan.build_time) {
                 Some(compact) => out.put(&compact)?,
@@ -129,8 +150,29 @@ impl Metadata<'_> {
                 let tail = usize::try_from(place.bytes_in_blocks()).map_err(io::Error::other)?;
                 out.put(&data[tail..])?;
             }
+            self.write_map(extent, place.size, out)?;
         }
         Ok(())
+    }
+
+    fn write_map(&self, extent: Extent, size: u64, out: &mut Out<'_>) -> io::Result<()> {
+        match (extent, self.pieces) {
+            (Extent::Packed { offset }, _) => out.put_aligned(&packed_map(offset)),
+            (Extent::Pieces { first }, Some(pieces)) => {
+                let map = pieces_map(pieces.algorithm, size, pieces_of(pieces, first, size).iter());
+                out.put_aligned(&map)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write_packed_inode(&self, out: &mut Out<'_>) -> io::Result<()> {
+        let (Some(place), Some(pieces)) = (self.plan.packed, self.pieces) else { return Ok(()) };
+        let mine = || pieces.packed.iter().filter_map(|&index| pieces.all.get(index as usize));
+        let blocks = mine().map(|piece| piece.blocks).fold(0, u32::saturating_add);
+        out.pad_to(u64::from(self.plan.meta_block) * BLOCK_U64 + place.offset)?;
+        out.put(&plan::packed_record(place, blocks, self.plan).encode_extended())?;
+        out.put_aligned(&pieces_map(pieces.algorithm, place.size, mine()))
     }
 
     /// The data that the tree itself has: of directories and symlinks.
@@ -164,6 +206,11 @@ impl Out<'_> {
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.position += bytes.len() as u64;
         self.file.write_all(bytes)
+    }
+
+    fn put_aligned(&mut self, map: &[u8]) -> io::Result<()> {
+        self.pad_to(self.position.next_multiple_of(MAP_ALIGNMENT))?;
+        self.put(map)
     }
 
     fn pad_to(&mut self, position: u64) -> io::Result<()> {

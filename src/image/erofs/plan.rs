@@ -1,15 +1,17 @@
 //! Where everything but file data lies: inode positions, directory blocks, link counts. Law: pure; a tree and extents in.
 //!
 //! An image is block 0 (super block), file data, directory and long-symlink blocks, then the metadata area. Inodes are
-//! in breadth-first order, so the inodes that one directory names lie side by side.
+//! in breadth-first order, so the inodes that one directory names lie side by side; the packed file's comes last.
 
 use std::collections::HashMap;
 
+use super::compressed::Pieces;
 use super::data::{Extent, StoreError};
 use super::directory::directory_bytes;
 use super::format::{
     BLOCK_U64, COMPACT_BYTES, DataLayout, EXTENDED_BYTES, FileType, InodeRecord, SLOT, device_number, encode_xattrs,
 };
+use super::map::{map_bytes, pieces_map_bytes, pieces_of};
 use crate::image::tree::{Inode, InodeId, Kind, Time, Tree};
 
 /// The first slot stays empty: node 0 would be inode number 0, which readdir(3) takes for a deleted entry.
@@ -47,13 +49,23 @@ pub(crate) struct Plan {
     pub(crate) build_time: Time,
     pub(crate) meta_block: u32,
     pub(crate) blocks: u32,
+    /// Of the packed file, if there is one.
+    pub(crate) packed: Option<Place>,
     /// By arena index.
     places: Vec<Place>,
 }
 
+/// The alignment of the map behind a compressed inode.
+pub(crate) const MAP_ALIGNMENT: u64 = 8;
+
 impl Plan {
-    /// `next_block` is the first one after the file data.
-    pub(crate) fn new(tree: &Tree, next_block: u32) -> Result<Self, StoreError> {
+    /// `next_block` is the first one after the file data, which lies as `extents`, by arena index, say.
+    pub(crate) fn new(
+        tree: &Tree,
+        extents: &[Extent],
+        pieces: Option<&Pieces>,
+        next_block: u32,
+    ) -> Result<Self, StoreError> {
         let order = tree.breadth_first();
         let build_time = commonest_time(tree, &order);
         let mut places = vec![Place::default(); tree.arena_len()];
@@ -65,7 +77,8 @@ impl Plan {
             let place = &mut places[id.index()];
             place.size = data_bytes(inode);
             let xattr_bytes = encode_xattrs(&inode.meta.xattrs).len() as u64;
-            let compact = record(inode, *place, Extent::EMPTY, 0, xattr_bytes).encode_compact(build_time).is_some();
+            let file = FileData::default();
+            let compact = record(inode, *place, file, 0, xattr_bytes).encode_compact(build_time).is_some();
             let header = if compact { COMPACT_BYTES } else { EXTENDED_BYTES };
             let tail = place.size % BLOCK_U64;
             let owns_blocks = matches!(inode.kind, Kind::Directory(_) | Kind::Symlink(_));
@@ -77,12 +90,20 @@ impl Plan {
             // The kernel wants inline data, and for a fast symlink the inode too, inside one block.
             let together = if place.inline { header + xattr_bytes + tail } else { header };
             place.offset = fit_in_block(offset, together);
-            let inline_tail = if place.inline { tail } else { 0 };
-            offset = (place.offset + header + xattr_bytes + inline_tail).next_multiple_of(SLOT);
+            let end = place.offset + header + xattr_bytes;
+            let map = map_bytes(extents[id.index()], place.size);
+            let end = if map > 0 { end.next_multiple_of(MAP_ALIGNMENT) + map } else { end };
+            offset = (if place.inline { end + tail } else { end }).next_multiple_of(SLOT);
         }
+        let packed = pieces.filter(|pieces| !pieces.packed.is_empty()).map(|pieces| {
+            let place =
+                Place { offset: fit_in_block(offset, EXTENDED_BYTES), size: pieces.packed_bytes, ..Place::default() };
+            offset = place.offset + EXTENDED_BYTES + pieces_map_bytes(place.size);
+            place
+        });
         let meta_block = u32::try_from(block).map_err(|_| StoreError::TooLarge)?;
         let blocks = u32::try_from(block + (offset + MARGIN).div_ceil(BLOCK_U64)).map_err(|_| StoreError::TooLarge)?;
-        Ok(Self { order, build_time, meta_block, blocks, places })
+        Ok(Self { order, build_time, meta_block, blocks, packed, places })
     }
 
     pub(crate) fn place(&self, id: InodeId) -> &Place {
@@ -90,17 +111,43 @@ impl Plan {
     }
 }
 
+/// What an inode's record says about a file's data.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct FileData {
+    pub(crate) compressed: bool,
+    /// The first block, or if it is compressed, how many there are.
+    pub(crate) block_field: u32,
+}
+
+impl FileData {
+    pub(crate) fn new(extent: Extent, size: u64, pieces: Option<&Pieces>) -> Self {
+        let (compressed, block_field) = match extent {
+            Extent::Plain { first_block } => (false, first_block),
+            // What stat(2) shows; none at all would be taken for one big hole, by tar(1) for one.
+            Extent::Packed { .. } => (true, u32::try_from(size.div_ceil(BLOCK_U64)).unwrap_or(u32::MAX)),
+            Extent::Pieces { first } => {
+                let pieces = pieces.map_or(&[][..], |pieces| pieces_of(pieces, first, size));
+                (true, pieces.iter().map(|piece| piece.blocks).fold(0, u32::saturating_add))
+            }
+        };
+        Self { compressed, block_field }
+    }
+}
+
 /// The record of an inode that was given its place; `number` is what 32-bit stat(2) shows.
-pub(crate) fn record(inode: &Inode, place: Place, extent: Extent, number: u32, xattr_bytes: u64) -> InodeRecord {
-    let Extent::Plain { first_block } = extent;
+pub(crate) fn record(inode: &Inode, place: Place, file: FileData, number: u32, xattr_bytes: u64) -> InodeRecord {
     InodeRecord {
-        layout: if place.inline { DataLayout::FlatInline } else { DataLayout::FlatPlain },
+        layout: match (place.inline, file.compressed) {
+            (true, _) => DataLayout::FlatInline,
+            (false, true) => DataLayout::CompressedFull,
+            (false, false) => DataLayout::FlatPlain,
+        },
         file_type: file_type(&inode.kind),
         permissions: inode.meta.mode,
         xattr_bytes,
         size: place.size,
         union_field: match inode.kind {
-            Kind::File { .. } => first_block,
+            Kind::File { .. } => file.block_field,
             Kind::Directory(_) | Kind::Symlink(_) => place.first_block,
             Kind::CharDevice(device) | Kind::BlockDevice(device) => device_number(device),
             Kind::Fifo | Kind::Socket => 0,
@@ -110,6 +157,23 @@ pub(crate) fn record(inode: &Inode, place: Place, extent: Extent, number: u32, x
         gid: inode.meta.gid,
         links: place.links,
         mtime: inode.meta.mtime,
+    }
+}
+
+/// The record of the packed file, which no directory names.
+pub(crate) fn packed_record(place: Place, blocks: u32, plan: &Plan) -> InodeRecord {
+    InodeRecord {
+        layout: DataLayout::CompressedFull,
+        file_type: FileType::File,
+        permissions: 0o600,
+        xattr_bytes: 0,
+        size: place.size,
+        union_field: blocks,
+        number: u32::try_from(plan.order.len() + 1).unwrap_or(u32::MAX),
+        uid: 0,
+        gid: 0,
+        links: 1,
+        mtime: plan.build_time,
     }
 }
 
