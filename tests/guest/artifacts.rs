@@ -15,6 +15,9 @@ fn program(arguments: &[&str]) -> Finished {
     Finished::of(Command::new(PROGRAM).args(arguments).output().unwrap())
 }
 
+/// In the middle of the file: like nothing before it, so that it lies there as it is, compressed with LZ4 or not.
+const MARK: &str = "qX7#vB2!mK9$wR4%zT6^";
+
 /// The root of a small image: busybox, and a file whose every line is told apart.
 fn small_root(directory: &Path) -> PathBuf {
     let root = directory.join("root");
@@ -29,14 +32,21 @@ fn small_root(directory: &Path) -> PathBuf {
     let mut file = File::create(root.join("data")).unwrap();
     for line in 0..200_000 {
         writeln!(file, "line {line:08}").unwrap();
+        if line == 123_456 {
+            writeln!(file, "{MARK}").unwrap();
+        }
     }
     root
 }
 
 fn packed(directory: &Path) -> PathBuf {
+    packed_with(directory, "lz4")
+}
+
+fn packed_with(directory: &Path, compression: &str) -> PathBuf {
     let artifact = directory.join("small.bottle");
-    let root = small_root(directory);
-    program(&["pack", root.to_str().unwrap(), "-o", artifact.to_str().unwrap()]).exits(0).quietly();
+    let (root, output) = (small_root(directory), artifact.to_str().unwrap());
+    program(&["pack", root.to_str().unwrap(), "-o", output, "--compression", compression]).exits(0).quietly();
     artifact
 }
 
@@ -68,20 +78,21 @@ fn it_boots_where_no_cache_can_be() {
     });
 }
 
-/// Where the line lies in the artifact.
-fn offset_of(artifact: &Path, line: &str) -> u64 {
+/// Where the mark lies in the artifact.
+fn offset_of_mark(artifact: &Path) -> u64 {
     let bytes = fs::read(artifact).unwrap();
-    bytes.windows(line.len()).position(|window| window == line.as_bytes()).unwrap() as u64
+    bytes.windows(MARK.len()).position(|window| window == MARK.as_bytes()).unwrap() as u64
 }
 
 #[test]
 fn a_changed_block_ends_the_bottle_before_the_guest_has_it_on_both_kernels() {
     guest_test(|| {
-        for kernel in kernels().both() {
+        for (kernel, compression) in kernels().both().into_iter().flat_map(|kernel| [(kernel, "none"), (kernel, "lz4")])
+        {
             let dir = tempfile::tempdir().unwrap();
-            let artifact = packed(dir.path());
-            let at = offset_of(&artifact, "line 00123456");
-            File::options().write(true).open(&artifact).unwrap().write_all_at(b"LIES 00123456", at).unwrap();
+            let artifact = packed_with(dir.path(), compression);
+            let at = offset_of_mark(&artifact);
+            File::options().write(true).open(&artifact).unwrap().write_all_at(b"LIES", at).unwrap();
             let name = artifact.to_str().unwrap();
             let block = format!("byte {}", at / 4096 * 4096);
             let run = |words: &[&str]| Bottle::new().with(&["--kernel", kernel, "--image", name]).run(words);
@@ -101,7 +112,7 @@ fn a_block_that_changes_while_the_bottle_runs_is_found_too() {
     guest_test(|| {
         let dir = tempfile::tempdir().unwrap();
         let artifact = packed(dir.path());
-        let at = offset_of(&artifact, "line 00190000");
+        let at = offset_of_mark(&artifact);
         let words = ["sh", "-c", "echo up; cat >/dev/null; cat /data"];
         let mut command = Bottle::new().with(&["-i", "--image", artifact.to_str().unwrap()]).into_command(&words);
         let pipe = std::process::Stdio::piped;

@@ -1,7 +1,7 @@
 //! Images of each compression, read by real kernels.
 
 use crate::bottle::{Bottle, guest_test};
-use crate::setup::kernels;
+use crate::setup::{PROGRAM, busybox, kernels};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::Path;
@@ -13,7 +13,7 @@ const LIST: &str = "cd /data && find . | sort | while read -r name; do stat -c '
     echo 3 > /proc/sys/vm/drop_caches 2>/dev/null; find . -type f | sort -r | xargs cat | sha256sum";
 
 /// Only a capability of the file lets a stranger give a file away.
-const CAPABLE: &str = "touch /tmp/file && /bin/capable chown 55 /tmp/file && stat -c %u /tmp/file";
+const CAPABLE: &str = "touch /tmp/file && /bin/busybox-capable chown 55 /tmp/file && stat -c %u /tmp/file";
 
 #[test]
 fn both_kernels_read_back_what_went_in() {
@@ -37,7 +37,28 @@ fn both_kernels_read_back_what_went_in() {
             }
         }
         let options = ["--image", image, "--kernel", &kernels.stock, "--compression", "zstd"];
-        Bottle::new().with(&options).run(&["true"]).exits(125).complains(&["bottle-vmm: "]);
+        let complaint =
+            ["cannot read", "compressed with zstd", "CONFIG_EROFS_FS_ZIP_ZSTD", "hint: ", "--compression lz4"];
+        Bottle::new().with(&options).run(&["true"]).exits(125).complains(&complaint);
+    });
+}
+
+#[test]
+fn a_kernel_that_cannot_read_an_artifact_is_not_booted() {
+    guest_test(|| {
+        let dir = tempfile::tempdir().unwrap();
+        make_root(dir.path());
+        let artifact = dir.path().join("zstd.bottle");
+        let (image, output) = (dir.path().join("bin"), artifact.to_str().unwrap());
+        let arguments = ["pack", image.to_str().unwrap(), "-o", output, "--compression", "zstd:3"];
+        assert!(Command::new(PROGRAM).args(arguments).status().unwrap().success());
+        let kernels = kernels();
+        let run = |kernel: &str| {
+            Bottle::new().with(&["--image", output, "--kernel", kernel]).run(&["/busybox", "echo", "up"])
+        };
+        run(&kernels.firmware).exits(0).prints("up\n");
+        let refused = run(&kernels.stock).exits(125).prints("");
+        refused.complains(&[&kernels.stock, "compressed with zstd:3", "Linux 6.10", "hint: ", "--kernel firmware"]);
     });
 }
 
@@ -53,14 +74,14 @@ fn make_root(root: &Path) {
         fs::create_dir(root.join(directory)).unwrap();
     }
     fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
-    fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
+    fs::copy(busybox(), root.join("bin/busybox")).unwrap();
     for applet in ["sh", "find", "sort", "stat", "xargs", "readlink", "sha256sum", "cat", "touch", "true"] {
         symlink("busybox", root.join("bin").join(applet)).unwrap();
     }
-    fs::copy("/bin/busybox", root.join("bin/capable")).unwrap();
+    fs::copy(busybox(), root.join("bin/busybox-capable")).unwrap();
     // `struct vfs_cap_data`, revision 2, effective: CAP_CHOWN, which is bit 0.
     let capability = [1, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    xattr::set(root.join("bin/capable"), "security.capability", &capability).unwrap();
+    xattr::set(root.join("bin/busybox-capable"), "security.capability", &capability).unwrap();
     let data = root.join("data");
     for size in [0_usize, 1, 4095, 4096, 4097, 32_768, 131_071, 131_072, 131_073, 524_287, 524_289, 1_300_000] {
         fs::write(data.join(format!("text-{size}")), text(size)).unwrap();
