@@ -30,7 +30,6 @@ mod output;
 mod pack;
 mod parts;
 mod reference;
-mod root;
 mod root_directory;
 mod stream;
 mod tar;
@@ -50,7 +49,6 @@ pub use erofs::{Feature, RootCompression, UnknownCompression, ZstdLevel};
 pub use error::ImageError;
 pub use limits::Limits;
 pub use output::Output;
-pub use root::write_root;
 
 use artifact::{About, SourceKind, claims_to_be_one, seal};
 use cache::{Draft, Key};

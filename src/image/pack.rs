@@ -166,3 +166,7 @@ fn uuid(digest: &Digest) -> [u8; 16] {
     uuid[8] = uuid[8] & 0x3f | 0x80;
     uuid
 }
+
+#[cfg(test)]
+#[path = "pack_test.rs"]
+mod tests;

@@ -16,7 +16,7 @@ impl Place {
     fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         fs::create_dir(place.path("root")).unwrap();
-        fs::write(place.path("root/file"), vec![5; 300_000]).unwrap();
+        fs::write(place.path("root/file"), noise(300_000)).unwrap();
         // Sources that are this young are not remembered.
         std::thread::sleep(std::time::Duration::from_millis(60));
         place
@@ -57,8 +57,13 @@ impl Place {
 
     /// Has the root directory packed into the cache, as `run` does it before it needs KVM or a kernel.
     fn cache_it(&self, name: &str) {
+        self.cache_it_with(name, "lz4");
+    }
+
+    fn cache_it_with(&self, name: &str, compression: &str) {
         let path = self.path(name);
         let cache = bottle_vmm::image::Cache::at(&self.path("cache/bottle-vmm/images"));
+        let cache = cache.with_compression(compression.parse().unwrap());
         let source = bottle_vmm::image::Source::Path(path);
         bottle_vmm::image::open(&source, &cache, &bottle_vmm::progress::Silent).unwrap();
     }
@@ -69,6 +74,16 @@ impl Place {
         names.sort();
         names
     }
+}
+
+/// Bytes that do not shrink.
+fn noise(size: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state.to_be_bytes()[0]
+    };
+    (0..size).map(|_| next()).collect()
 }
 
 #[track_caller]
@@ -97,6 +112,105 @@ fn pack_prints_the_digest_and_the_same_image_gives_the_same_file() {
     assert_eq!(again["path"], "b.bottle");
     assert!(fs::read(place.path("a.bottle")).unwrap() == fs::read(place.path("b.bottle")).unwrap());
     assert_eq!(place.names(), ["a.bottle", "b.bottle", "root"]);
+}
+
+#[test]
+fn every_compression_gives_a_file_of_its_own_that_is_the_same_twice() {
+    let place = Place::new();
+    let words: String = (0..100_000).map(|number| format!("word {} ", number % 700)).collect();
+    fs::write(place.path("root/words"), &words).unwrap();
+    for number in 0..300 {
+        fs::write(place.path(&format!("root/{number}")), &words[..number]).unwrap();
+    }
+    let mut digests = Vec::new();
+    let mut sizes = Vec::new();
+    for compression in ["none", "lz4", "zstd", "zstd:1"] {
+        let pack =
+            |output: &str| place.succeeds(&["pack", "root", "-o", output, "--force", "--compression", compression]);
+        digests.push(pack("a.bottle"));
+        assert_eq!(pack("b.bottle"), *digests.last().unwrap());
+        assert!(
+            fs::read(place.path("a.bottle")).unwrap() == fs::read(place.path("b.bottle")).unwrap(),
+            "{compression}"
+        );
+        let json = place.json(&["inspect", "--json", "--verify", "a.bottle"]);
+        assert_eq!(json["manifest"]["root"]["compression"], compression);
+        assert!(place.succeeds(&["inspect", "a.bottle"]).contains(&format!("compression {compression}\n")));
+        sizes.push(json["bytes"].as_u64().unwrap());
+    }
+    // What nobody asks for.
+    assert_eq!(place.succeeds(&["pack", "root", "-o", "c.bottle"]), digests[1]);
+    digests.sort();
+    digests.dedup();
+    assert_eq!(digests.len(), 4);
+    assert!(sizes[0] > 2 * sizes[1] && sizes[1] > sizes[2], "{sizes:?}");
+}
+
+#[test]
+fn a_compression_that_is_none_or_not_the_artifact_s_is_refused() {
+    let place = Place::new();
+    for wrong in ["brotli", "LZ4", "lz4:9", "zstd:0", "zstd:23", "zstd:", ""] {
+        let complaint = [&format!("'{wrong}'"), "`none`, `lz4`, `zstd`", "from 1 to 22"];
+        place.fails(
+            &["pack", "root", "-o", "a.bottle", &format!("--compression={wrong}")],
+            &complaint.map(AsRef::as_ref),
+        );
+    }
+    assert_eq!(place.names(), ["root"]);
+    place.succeeds(&["pack", "root", "-o", "a.bottle", "--compression", "zstd:2"]);
+    let again = ["pack", "a.bottle", "-o", "b.bottle", "--compression", "lz4"];
+    place.fails(&again, &["packed with compression zstd:2", "lz4 was asked for", "hint: "]);
+    assert_eq!(place.names(), ["a.bottle", "root"]);
+    // As it is, or as what it is, it may be copied.
+    place.succeeds(&["pack", "a.bottle", "-o", "b.bottle"]);
+    place.succeeds(&["pack", "a.bottle", "-o", "c.bottle", "--compression", "zstd:2"]);
+    assert!(fs::read(place.path("a.bottle")).unwrap() == fs::read(place.path("c.bottle")).unwrap());
+}
+
+#[test]
+fn damage_in_compressed_bytes_is_found() {
+    let place = Place::new();
+    let words: String = (0..100_000).map(|number| format!("word {number} ")).collect();
+    fs::write(place.path("root/words"), words).unwrap();
+    for compression in ["lz4", "zstd"] {
+        place.succeeds(&["pack", "root", "-o", "a.bottle", "--force", "--compression", compression]);
+        let good = fs::read(place.path("a.bottle")).unwrap();
+        for at in [4096 + 17, 330_000, good.len() / 2] {
+            let mut bytes = good.clone();
+            bytes[at] ^= 1;
+            fs::write(place.path("bad.bottle"), bytes).unwrap();
+            let block = format!("the first at byte {}", at / 4096 * 4096);
+            place.fails(&["inspect", "--verify", "bad.bottle"], &["`bad.bottle`", &block, "hint: "]);
+        }
+    }
+}
+
+#[test]
+fn an_image_is_cached_once_for_each_compression() {
+    let place = Place::new();
+    for compression in ["lz4", "none", "zstd:1", "lz4"] {
+        place.cache_it_with("root", compression);
+    }
+    let listed = place.json(&["images", "--json"]);
+    let images = listed.as_array().unwrap();
+    assert_eq!(images.len(), 3);
+    assert!(
+        images
+            .iter()
+            .all(|image| image["image_id"] == images[0]["image_id"] && image["sources"] == images[0]["sources"])
+    );
+    place.fails(&["images", "rm", "root"], &["any of 3 images", "lz4)", "none)", "zstd:1)", "hint: "]);
+    for (left, image) in (0..3).rev().zip(images) {
+        place.succeeds(&["images", "rm", image["digest"].as_str().unwrap()]);
+        let listed = place.json(&["images", "--json"]);
+        // The source is remembered as long as anything is there that it came to.
+        assert_eq!(listed.as_array().unwrap().len(), left);
+        assert!(listed.as_array().unwrap().iter().all(|image| image["sources"].as_array().unwrap().len() == 1));
+    }
+    // And `pack` takes of them what it was asked for.
+    place.cache_it_with("root", "zstd:1");
+    place.succeeds(&["pack", "root", "-o", "a.bottle", "--compression", "none"]);
+    assert_eq!(place.json(&["inspect", "--json", "a.bottle"])["manifest"]["root"]["compression"], "none");
 }
 
 #[test]
@@ -226,7 +340,7 @@ fn a_full_disk_in_the_middle_is_an_error_and_leaves_nothing() {
 #[test]
 fn a_killed_pack_leaves_nothing_under_the_name() {
     let place = Place::new();
-    fs::write(place.path("root/large"), vec![6; 60_000_000]).unwrap();
+    fs::write(place.path("root/large"), noise(60_000_000)).unwrap();
     for delay in [0, 5, 20, 40, 80] {
         let mut child = place.command(&["pack", "root", "-o", "a.bottle"]).stdout(Stdio::null()).spawn().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(delay));

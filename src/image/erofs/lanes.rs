@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{Builder, JoinHandle};
 
 /// Given to a thread before its first result is waited for.
-const DEPTH: usize = 4;
+const DEPTH: usize = 2;
 
 pub(crate) struct Lanes<In, Out> {
     lanes: Vec<Lane<In, Out>>,
