@@ -85,10 +85,11 @@ pub(crate) fn pack(
 /// come late, too much would refuse what has room.
 pub(crate) fn estimated_bytes(tree: &Tree, compression: RootCompression) -> u64 {
     let files = reachable_files(tree);
-    let bytes = files.values().map(|&(_, size)| size).fold(0, u64::saturating_add);
+    // Each begins a block.
+    let blocks = files.values().map(|&(_, size)| size.div_ceil(4096)).fold(0, u64::saturating_add);
+    let bytes = blocks.saturating_mul(4096);
     let data = match compression {
-        // Each begins a block.
-        RootCompression::None => bytes.saturating_add((files.len() as u64).saturating_mul(4096)),
+        RootCompression::None => bytes,
         // Root file systems come to a half and to a third; a few shrink to a little less.
         RootCompression::Lz4 => bytes / 3,
         RootCompression::Zstd { .. } => bytes / 5,
