@@ -32,7 +32,7 @@ fn what_is_estimated_is_no_more_than_what_it_comes_to() {
     let words = |count: u32| (0..count).flat_map(|number| format!("{} ", number % 777).into_bytes()).collect();
     // Like programs: a half of it shrinks to little, a half not at all.
     let noise = |size: u32| {
-        (0..size).scan(1_u32, |state, _| {
+        (0..size).scan(size, |state, _| {
             *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             Some((*state >> 24) as u8)
         })

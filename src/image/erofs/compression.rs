@@ -120,16 +120,17 @@ pub(crate) enum Algorithm {
 const LZ4_EXTENT_BITS: u8 = 17;
 const ZSTD_EXTENT_BITS: u8 = 19;
 
-/// Level 15 of Zstandard as it is for inputs of 256 KiB, with a larger window and a shorter search. The levels for inputs
-/// over 256 KiB are as dense only at twice the time.
+/// Level 15 of Zstandard as it is for inputs of 256 KiB, with a larger window, a shorter search, and a table that stays in the
+/// processor's cache (a fifth of the time, for half a percent of size). Of the library's own levels for inputs of this size, 15 is a
+/// third quicker and 6 % larger.
 const ZSTD_PARAMETERS: [CParameter; 8] = [
     CParameter::CompressionLevel(15),
     CParameter::WindowLog(ZSTD_EXTENT_BITS as u32),
     CParameter::ChainLog(18),
-    CParameter::HashLog(19),
+    CParameter::HashLog(17),
     CParameter::SearchLog(3),
     CParameter::MinMatch(3),
-    CParameter::TargetLength(32),
+    CParameter::TargetLength(16),
     CParameter::Strategy(Strategy::ZSTD_btopt),
 ];
 
