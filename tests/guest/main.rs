@@ -8,9 +8,11 @@ mod bottle;
 mod processes;
 mod setup;
 mod terminal;
+mod world;
 
 mod agents;
 mod artifacts;
+mod attacks;
 mod bad_input;
 mod commands;
 mod compression;

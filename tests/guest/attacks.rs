@@ -1,0 +1,204 @@
+//! What a guest's root tries with raw frames (`tests/guest/programs/attack`), and what came of it: told by a recorder of every packet of the host's
+//! and by the egress log, not by the guest.
+//!
+//! Each probe is tried under three plans. What a plan does not allow must not be heard, and what it does must be, or a probe shows nothing.
+
+use crate::bottle::{Bottle, Finished};
+use crate::setup::{attack_root, kernels};
+use crate::world::{Recorder, in_a_world};
+use std::fs;
+
+/// What a plan has to have for a probe to get through.
+#[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
+enum Needs {
+    /// Every plan has it.
+    TheOne,
+    /// A range that holds the destination.
+    ARange,
+    /// The destination's name.
+    AName,
+    /// No plan helps.
+    AMiracle,
+}
+use Needs::{AMiracle, AName, ARange, TheOne};
+
+/// The only place that the narrow plan allows. 192.168.156.0/24 is the network of a bottle named `demo` (src/net/subnet.rs).
+const ONE: &str = "203.0.113.10:443/tcp";
+
+/// A probe, what it needs, and what is heard if it gets through.
+type Probe = (&'static str, Needs, &'static str);
+
+const TO_OTHERS: [Probe; 12] = [
+    ("syn 203.0.113.10:443", TheOne, ONE),
+    ("syn 203.0.113.11:443", ARange, "203.0.113.11:443/tcp"),
+    ("syn 203.0.113.10:444", ARange, "203.0.113.10:444/tcp"),
+    ("query 203.0.113.10:443", ARange, "203.0.113.10:443/udp"),
+    ("http 203.0.113.12:80", ARange, "203.0.113.12:80/tcp"),
+    ("hello 203.0.113.12:443", ARange, "203.0.113.12:443/tcp"),
+    ("query 8.8.8.8:53", ARange, "8.8.8.8:53/udp"),
+    ("syn 8.8.8.8:53", ARange, "8.8.8.8:53/tcp"),
+    ("query 1.1.1.1:53", ARange, "1.1.1.1:53/udp"),
+    ("syn 169.254.169.254:80", AName, "169.254.169.254:80/tcp"),
+    ("syn 169.254.1.1:80", AName, "169.254.1.1:80/tcp"),
+    ("syn 203.0.113.10:0", AMiracle, ""),
+];
+
+const TO_THE_HOST: [Probe; 9] = [
+    ("syn 127.0.0.1:8080", AName, "127.0.0.1:8080/tcp"),
+    ("query 127.0.0.1:8080", AName, "127.0.0.1:8080/udp"),
+    ("syn 127.99.0.1:8080", AName, "127.99.0.1:8080/tcp"),
+    ("syn 198.51.100.2:8080", AName, "198.51.100.2:8080/tcp"),
+    ("query 198.51.100.2:8080", AName, "198.51.100.2:8080/udp"),
+    ("mapped 127.0.0.1:8080", AMiracle, ""),
+    ("mapped 203.0.113.10:443", AMiracle, ""),
+    ("syn 192.168.156.1:8080", AMiracle, ""),
+    ("syn 0.0.0.0:8080", AMiracle, ""),
+];
+
+/// The bundle of another bottle, `bottle-a`, has the address of a host that a range may mean; the bottle is not that host.
+const TO_OTHER_BOTTLES: [Probe; 6] = [
+    ("syn 192.168.106.2:8888", ARange, "192.168.106.2:8888/tcp"),
+    ("syn 192.168.106.3:22", ARange, "192.168.106.3:22/tcp"),
+    ("syn 192.168.156.2:8888", AMiracle, ""),
+    ("syn 192.168.156.3:22", AMiracle, ""),
+    ("syn 192.168.156.77:80", AMiracle, ""),
+    ("query 192.168.156.1:53", AMiracle, ""),
+];
+
+/// `who-has` and `ping` are good frames: of the gateway they are answered.
+const TO_NOBODY: [Probe; 17] = [
+    ("who-has 192.168.156.1", AMiracle, ""),
+    ("who-has 192.168.156.77", AMiracle, ""),
+    ("who-has 203.0.113.10", AMiracle, ""),
+    ("who-has-for-other 192.168.156.77", AMiracle, ""),
+    ("claim 192.168.156.1", AMiracle, ""),
+    ("ping 192.168.156.1", AMiracle, ""),
+    ("ping 203.0.113.10", AMiracle, ""),
+    ("ping 8.8.8.8", AMiracle, ""),
+    ("ping 127.0.0.1", AMiracle, ""),
+    ("pong 203.0.113.10", AMiracle, ""),
+    ("redirect 203.0.113.10", AMiracle, ""),
+    ("query 255.255.255.255:53", AMiracle, ""),
+    ("query 192.168.156.255:53", AMiracle, ""),
+    ("query 224.0.0.251:5353", AMiracle, ""),
+    ("syn 255.255.255.255:80", AMiracle, ""),
+    ("syn 224.0.0.1:80", AMiracle, ""),
+    ("solicit 0.0.0.0", AMiracle, ""),
+];
+
+/// Forms of what would open a connection to [`ONE`] if it were not spoilt.
+const SPOILT: [&str; 44] = [
+    "from-stranger",
+    "from-neighbour",
+    "from-loopback",
+    "from-itself",
+    "from-nobody",
+    "from-other-link",
+    "to-other-link",
+    "to-every-link",
+    "record-route",
+    "source-route",
+    "router-alert",
+    "fragment-first",
+    "fragment-later",
+    "fragment-last",
+    "pieces",
+    "version",
+    "header-short",
+    "header-long",
+    "length-long",
+    "length-longest",
+    "length-short",
+    "length-none",
+    "tcp-header-short",
+    "tcp-header-long",
+    "tcp-cut",
+    "cut",
+    "checksum",
+    "in-ip",
+    "in-gre",
+    "in-ipv6-in-ip",
+    "sctp",
+    "udp-lite",
+    "in-vlan",
+    "in-two-vlans",
+    "in-802.3",
+    "as-ipv6",
+    "as-arp",
+    "null",
+    "ack",
+    "syn-ack",
+    "syn-fin",
+    "syn-rst",
+    "xmas",
+    "pong",
+];
+
+fn probes() -> impl Iterator<Item = Probe> {
+    TO_OTHERS.into_iter().chain(TO_THE_HOST).chain(TO_OTHER_BOTTLES).chain(TO_NOBODY)
+}
+
+/// Where something listens.
+fn places() -> Vec<&'static str> {
+    probes().map(|(_, _, place)| place).filter(|place| !place.is_empty()).collect()
+}
+
+/// What a plan allows, as options.
+fn plan(plan: Needs) -> Vec<String> {
+    let named = probes().filter(|(_, needs, _)| *needs == AName).map(|(_, _, place)| place);
+    let rules: Vec<&str> = match plan {
+        TheOne => vec![ONE],
+        ARange => vec!["0.0.0.0/0", "0.0.0.0/0/udp"],
+        _ => ["0.0.0.0/0", "0.0.0.0/0/udp"].into_iter().chain(named).collect(),
+    };
+    rules.into_iter().flat_map(|rule| ["--allow".to_owned(), rule.to_owned()]).collect()
+}
+
+/// What is heard if a plan means what it says: each probe that it is enough for, and the connection that ends the list.
+fn meant(plan: Needs) -> Vec<String> {
+    let through = probes().filter(|(_, needs, _)| *needs <= plan).map(|(_, _, place)| place);
+    let mut meant: Vec<_> = through.chain([ONE]).map(str::to_owned).collect();
+    meant.sort();
+    meant
+}
+
+/// Tries everything, and in the end what is always allowed, which has to work still.
+fn attacked(bottle: Bottle, options: &[&str]) -> Finished {
+    let root = attack_root();
+    let spoilt = SPOILT.map(|form| format!("{form} 203.0.113.10:443"));
+    let words: Vec<&str> = ["attack"]
+        .into_iter()
+        .chain(probes().map(|(probe, _, _)| probe))
+        .chain(spoilt.iter().map(String::as_str))
+        .chain(["connect 203.0.113.10:443"])
+        .collect();
+    bottle.with(&["--image", root.to_str().unwrap(), "--name", "demo"]).with(options).run(&words)
+}
+
+/// Tries everything under a plan on both kernels; what was heard must be what was meant.
+fn hold(recorder: &Recorder, level: Needs) {
+    let options = plan(level);
+    for kernel in kernels().both() {
+        let options: Vec<_> = ["--kernel", kernel].into_iter().chain(options.iter().map(String::as_str)).collect();
+        let finished = attacked(Bottle::new(), &options).exits(0);
+        assert_eq!(recorder.heard(), meant(level), "{kernel}, {level:?}: {finished:?}");
+    }
+}
+
+#[test]
+fn a_name_lets_out_what_it_names_and_nothing_else() {
+    attack_root();
+    in_a_world(&places(), |recorder| hold(recorder, TheOne));
+}
+
+#[test]
+fn a_range_lets_out_what_is_ordinary_in_it_and_nothing_else() {
+    attack_root();
+    in_a_world(&places(), |recorder| hold(recorder, ARange));
+}
+
+#[test]
+fn what_is_special_gets_out_by_its_name_and_no_miracle_happens() {
+    attack_root();
+    in_a_world(&places(), |recorder| hold(recorder, AName));
+}
