@@ -4,12 +4,13 @@
 //! Behind the link is a network namespace, so that its addresses are other hosts' and not the host's own. Nothing leads out of the two.
 
 use crate::bottle::guest_test;
+use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket, sockopt};
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::process::Command;
 use std::sync::mpsc;
@@ -134,13 +135,10 @@ impl Recorder {
 
 /// The host's port, and whom it spoke with from there; or what else a frame is.
 fn conversation(frame: &[u8]) -> Result<(u16, String), String> {
-    use etherparse::{NetSlice, SlicedPacket, TransportSlice};
-    let packet = etherparse::LaxSlicedPacket::from_ethernet(frame).map_err(|_| format!("{frame:02x?}"))?;
-    let other = || format!("{:?}", SlicedPacket::from_ethernet(frame));
-    let (from, to): (IpAddr, IpAddr) = match packet.net.as_ref().ok_or_else(other)? {
-        etherparse::LaxNetSlice::Ipv4(ip) => (ip.header().source_addr().into(), ip.header().destination_addr().into()),
-        _ => return Err(other()),
-    };
+    let other = || format!("other {frame:02x?}");
+    let packet = LaxSlicedPacket::from_ethernet(frame).map_err(|_| other())?;
+    let Some(LaxNetSlice::Ipv4(ip)) = &packet.net else { return Err(other()) };
+    let (from, to) = (ip.header().source_addr(), ip.header().destination_addr());
     let (protocol, from_port, to_port) = match packet.transport.as_ref().ok_or_else(other)? {
         TransportSlice::Tcp(tcp) => ("tcp", tcp.source_port(), tcp.destination_port()),
         TransportSlice::Udp(udp) => ("udp", udp.source_port(), udp.destination_port()),
