@@ -20,7 +20,7 @@ use std::thread;
 
 /// What a plan has to have for a probe to get through.
 #[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
-enum Needs {
+pub enum Needs {
     /// Every plan has it.
     TheOne,
     /// A range that holds the destination.
@@ -150,12 +150,12 @@ fn probes() -> impl Iterator<Item = Probe> {
 }
 
 /// Where something listens.
-fn places() -> Vec<&'static str> {
+pub fn places() -> Vec<&'static str> {
     probes().map(|(_, _, place)| place).filter(|place| !place.is_empty()).collect()
 }
 
 /// What a plan allows, as options.
-fn plan(plan: Needs) -> Vec<String> {
+pub fn plan(plan: Needs) -> Vec<String> {
     let named = probes().filter(|(_, needs, _)| *needs == AName).map(|(_, _, place)| place);
     let rules: Vec<&str> = match plan {
         TheOne => vec![ONE],
@@ -166,7 +166,7 @@ fn plan(plan: Needs) -> Vec<String> {
 }
 
 /// What is heard if a plan means what it says: each probe that it is enough for, and the connection that ends the list.
-fn meant(plan: Needs) -> Vec<String> {
+pub fn meant(plan: Needs) -> Vec<String> {
     let through = probes().filter(|(_, needs, _)| *needs <= plan).map(|(_, _, place)| place);
     let mut meant: Vec<_> = through.chain([ONE]).map(str::to_owned).collect();
     meant.sort();
@@ -174,7 +174,7 @@ fn meant(plan: Needs) -> Vec<String> {
 }
 
 /// Tries everything, and in the end what is always allowed, which has to work still.
-fn attacked(bottle: Bottle, options: &[&str]) -> Finished {
+pub fn attacked(bottle: Bottle, options: &[&str]) -> Finished {
     let spoilt = SPOILT.map(|form| format!("{form} {THE_ONE}"));
     let last = format!("connect {THE_ONE}");
     let tries = probes().map(|(probe, _, _)| probe).chain(spoilt.iter().map(String::as_str)).chain([last.as_str()]);

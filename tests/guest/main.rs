@@ -8,6 +8,8 @@ mod bottle;
 mod processes;
 mod setup;
 mod terminal;
+#[path = "../mutants/weaknesses.rs"]
+mod weaknesses;
 mod world;
 
 mod agents;
@@ -29,3 +31,4 @@ mod signals;
 mod streams;
 mod terminals;
 mod traffic;
+mod weakened;
