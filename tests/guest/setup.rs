@@ -131,8 +131,7 @@ pub fn traffic_root() -> PathBuf {
     root_with("tput", &["benches/programs/tput.rs"], |program| {
         let mut compiler = Command::new("rustc");
         compiler.args(["--edition=2024", "-O", "-C", "target-feature=+crt-static", "benches/programs/tput.rs", "-o"]);
-        compiler.arg(program)
-            .current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success()
+        compiler.arg(program).current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success()
     })
 }
 

@@ -18,7 +18,11 @@ const MISTAKES: [(&str, &str, Needs); 9] = [
     ("«self.protocol == protocol»\n", "true", Needs::TheOne),
     ("&& «(self.first_port..=self.last_port).contains(&port)»\n", "self.first_port <= port", Needs::TheOne),
     ("&& «self.network.contains(address)»\n", "true", Needs::TheOne),
-    ("let mask = «u32::MAX.checked_shl(32 - u32::from(prefix))»", "u32::MAX.checked_shl(33 - u32::from(prefix))", Needs::TheOne),
+    (
+        "let mask = «u32::MAX.checked_shl(32 - u32::from(prefix))»",
+        "u32::MAX.checked_shl(33 - u32::from(prefix))",
+        Needs::TheOne,
+    ),
     ("if let Some(special) = «special(address)» {", "None::<Special>", Needs::ARange),
     ("if «self.surroundings.network.contains(address)» {", "false", Needs::ARange),
     ("if «self.surroundings.host.iter().any(|own| canonical(*own) == address)» {", "false", Needs::ARange),
@@ -42,7 +46,9 @@ fn a_weaker_policy_is_noticed_before_the_guest_starts_and_if_not_then_by_the_att
         assert_eq!(recorder.heard(), meant(Needs::TheOne), "without a mistake it is as good as ours");
         for (place, instead, level) in MISTAKES {
             let mistake = number(place, instead);
-            attacked(&mistake.to_string(), &plan(level)).exits(125).complains(&["the egress policy is not what was asked for"]);
+            attacked(&mistake.to_string(), &plan(level))
+                .exits(125)
+                .complains(&["the egress policy is not what was asked for"]);
             assert_eq!(recorder.heard(), [""; 0], "{instead} at {place}");
             let finished = attacked(&format!("{mistake},{no_read_back}"), &plan(level)).exits(0);
             assert_ne!(recorder.heard(), meant(level), "nobody noticed {instead} at {place}: {finished:?}");
@@ -66,10 +72,13 @@ fn weak_program() -> PathBuf {
     let _turn = lock("weak-program");
     let output = Command::new("git").args(["ls-files"]).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
     let listed = String::from_utf8(output.stdout).unwrap();
-    let kept = |file: &&str| ["src/", "guest/", "firmware/", "tests/kvmhost/", "Cargo."].iter().any(|start| file.starts_with(start));
+    let kept = |file: &&str| {
+        ["src/", "guest/", "firmware/", "tests/kvmhost/", "Cargo."].iter().any(|start| file.starts_with(start))
+    };
     let files: Vec<&str> = listed.lines().filter(kept).collect();
     let own = ["tests/mutants/weaknesses.rs", file!()];
-    let text = files.iter().chain(&own).flat_map(|file| fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap());
+    let text =
+        files.iter().chain(&own).flat_map(|file| fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap());
     let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("weak-program");
     let program = root.join(format!("{:016x}", fnv1a(&text.collect::<Vec<_>>())));
     if !program.exists() {
@@ -96,7 +105,10 @@ fn rename(root: &Path) {
     };
     edit("Cargo.lock", &[("\"bottle-vmm\"", "\"weak-vmm\"")]);
     edit("tests/kvmhost/Cargo.toml", &[("bottle-vmm = {", "bottle-vmm = { package = \"weak-vmm\",")]);
-    edit("Cargo.toml", &[("\"bottle-vmm\"", "\"weak-vmm\""), ("\n[lints]\n", "\n[lib]\nname = \"bottle_vmm\"\n\n[lints]\n")]);
+    edit(
+        "Cargo.toml",
+        &[("\"bottle-vmm\"", "\"weak-vmm\""), ("\n[lints]\n", "\n[lib]\nname = \"bottle_vmm\"\n\n[lints]\n")],
+    );
     // Our own benches, examples and tests are not among the files.
     let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
     let own = ["[[bench]]", "[[example]]", "[[test]]"];
@@ -105,7 +117,8 @@ fn rename(root: &Path) {
     fs::write(root.join("Cargo.toml"), sections.join("\n\n")).unwrap();
     // The agent is not what is weak.
     let agent = env!("BOTTLE_AGENT");
-    fs::write(root.join("build.rs"), format!("fn main() {{ println!(\"cargo::rustc-env=BOTTLE_AGENT={agent}\"); }}\n")).unwrap();
+    fs::write(root.join("build.rs"), format!("fn main() {{ println!(\"cargo::rustc-env=BOTTLE_AGENT={agent}\"); }}\n"))
+        .unwrap();
     fs::write(root.join("tests/none.rs"), "").unwrap();
 }
 

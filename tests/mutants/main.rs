@@ -65,7 +65,7 @@ fn build() -> PathBuf {
     assert!(output.status.success(), "the weak policies do not build");
     let messages = String::from_utf8(output.stdout).unwrap();
     let messages = messages.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    messages.filter_map(|message| Some(message["executable"].as_str()?.into())).last().unwrap()
+    messages.filter_map(|message| Some(message["executable"].as_str()?.into())).next_back().unwrap()
 }
 
 /// The first failure is enough: what comes before every other test (they run in the order of their names) sees to it.

@@ -50,7 +50,11 @@ pub const WEAKNESSES: [Weakness; 43] = [
     at(
         JUDGE,
         "if «self.rules.iter().any(|rule| rule.matches(protocol, address, port))» {",
-        &["true", "!self.rules.is_empty()", "self.rules.iter().any(|rule| rule.matches(rule.protocol(), address, port))"],
+        &[
+            "true",
+            "!self.rules.is_empty()",
+            "self.rules.iter().any(|rule| rule.matches(rule.protocol(), address, port))",
+        ],
     ),
     at(JUDGE, "        «Verdict::Deny(Denial::NotAllowed)»\n    }", &["Verdict::Allow(How::Direct)"]),
     at(JUDGE, "let address = «canonical(address)»;\n        let bundle", &["address"]),
@@ -91,7 +95,11 @@ pub const WEAKNESSES: [Weakness; 43] = [
     at(CIDR, "if «network.network == address» {", &["true"]),
     at(CIDR, "&& «masked(address, self.prefix) == self.network»\n", &["true"]),
     at(CIDR, "«self.prefix <= other.prefix» &&", &["true"]),
-    at(CIDR, "let mask = «u32::MAX.checked_shl(32 - u32::from(prefix))»", &["u32::MAX.checked_shl(33 - u32::from(prefix))"]),
+    at(
+        CIDR,
+        "let mask = «u32::MAX.checked_shl(32 - u32::from(prefix))»",
+        &["u32::MAX.checked_shl(33 - u32::from(prefix))"],
+    ),
     at(
         CIDR,
         "let mask = «u128::MAX.checked_shl(128 - u32::from(prefix))»",

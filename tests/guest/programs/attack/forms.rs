@@ -25,7 +25,8 @@ const NOISE: u64 = 2_000;
 const QUERY: &[u8] = b"\x13\x37\x01\0\0\x01\0\0\0\0\0\0\x07allowed\x04test\0\0\x01\0\x01";
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: allowed.test\r\n\r\n";
 /// A TLS 1.2 ClientHello (RFC 5246 §7.4.1.2) with the server's name (RFC 6066 §3).
-const HELLO: &[u8] = b"\x16\x03\x01\0\x44\x01\0\0\x40\x03\x0301234567890123456789012345678901\0\0\x02\x13\x01\x01\0\0\x15\
+const HELLO: &[u8] =
+    b"\x16\x03\x01\0\x44\x01\0\0\x40\x03\x0301234567890123456789012345678901\0\0\x02\x13\x01\x01\0\0\x15\
                        \0\0\0\x11\0\x0f\0\0\x0callowed.test";
 
 /// The frames of a form; `None` if there is no such form.
@@ -45,7 +46,9 @@ pub fn frames(form: &str, to: SocketAddrV4, from: SocketAddrV4) -> Option<Vec<Fr
         "solicit" => one(solicitation()),
         "mapped" => one(mapped(from, to)),
         "flood" => (0..FLOOD).map(|more| segment(SocketAddrV4::new(*from.ip(), 1024 + more), to, "s", &[])).collect(),
-        "cut" => segment(from, to, "s", &[]).map(|frame| (ETHERNET..frame.len()).map(|end| frame[..end].to_vec()).collect()),
+        "cut" => {
+            segment(from, to, "s", &[]).map(|frame| (ETHERNET..frame.len()).map(|end| frame[..end].to_vec()).collect())
+        }
         "noise" => segment(from, to, "s", HELLO).map(|frame| (1..=NOISE).map(|seed| noise(&frame, seed)).collect()),
         "pieces" => segment(from, to, "s", HELLO).map(|frame| pieces(&frame)),
         "giant" => one(datagram(from, to, &vec![0x55; MTU - 28])),
@@ -251,6 +254,11 @@ fn mapped(from: SocketAddrV4, to: SocketAddrV4) -> Option<Frame> {
     let builder = PacketBuilder::ethernet2(GUEST, HOST);
     let addresses = [from, to].map(|end| end.ip().to_ipv6_mapped().octets());
     let mut frame = Frame::new();
-    builder.ipv6(addresses[0], addresses[1], 64).tcp(from.port(), to.port(), 7, 1024).syn().write(&mut frame, &[]).ok()?;
+    builder
+        .ipv6(addresses[0], addresses[1], 64)
+        .tcp(from.port(), to.port(), 7, 1024)
+        .syn()
+        .write(&mut frame, &[])
+        .ok()?;
     Some(frame)
 }

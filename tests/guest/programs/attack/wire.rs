@@ -1,6 +1,8 @@
 //! The interface: frames out as they are, and what comes back told in a word.
 
-use etherparse::{ArpOperation, ArpPacketSlice, Ethernet2HeaderSlice, Icmpv4Type, NetSlice, SlicedPacket, TransportSlice};
+use etherparse::{
+    ArpOperation, ArpPacketSlice, Ethernet2HeaderSlice, Icmpv4Type, NetSlice, SlicedPacket, TransportSlice,
+};
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -78,7 +80,9 @@ fn tell(frame: &[u8]) -> Option<String> {
     match packet.transport? {
         TransportSlice::Tcp(tcp) if tcp.syn() => Some(format!("syn {from}:{}", tcp.source_port())),
         TransportSlice::Udp(udp) => Some(format!("datagram {from}:{}", udp.source_port())),
-        TransportSlice::Icmpv4(icmp) if matches!(icmp.icmp_type(), Icmpv4Type::EchoReply(_)) => Some(format!("echo {from}")),
+        TransportSlice::Icmpv4(icmp) if matches!(icmp.icmp_type(), Icmpv4Type::EchoReply(_)) => {
+            Some(format!("echo {from}"))
+        }
         _ => None,
     }
 }
