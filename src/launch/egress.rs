@@ -12,7 +12,7 @@ use crate::net::subnet::{Subnet, SubnetError};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::future::pending;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
@@ -49,6 +49,8 @@ pub enum EgressError {
     Conflict(#[from] Conflict),
     #[error(transparent)]
     Subnet(#[from] SubnetError),
+    #[error("`{rule}` could never be reached: {why}")]
+    Unreachable { rule: String, why: &'static str },
     #[error("the egress policy is not what was asked for")]
     Surprise(#[from] Surprise),
     #[error(transparent)]
@@ -68,6 +70,7 @@ impl EgressError {
         match self {
             Self::Conflict(error) => error.hint(),
             Self::Subnet(error) => error.hint(),
+            Self::Unreachable { .. } => Some("leave it out".to_owned()),
             Self::Surprise(_) => Some("this is a bug; nothing was let out".to_owned()),
             Self::Broker(_) => {
                 Some("the monitor may have been taken over by its guest; the bottle was ended".to_owned())
@@ -102,6 +105,9 @@ impl Network {
             BundlePlan::External(address) => Some(*address),
             BundlePlan::None | BundlePlan::Sockets(_) => None,
         };
+        let named = rules.iter().map(|rule| (rule.network(), rule.to_string()));
+        let mut named = named.chain(external.map(|address| (Cidr::single(address), address.to_string())));
+        named.try_for_each(|(network, rule)| reachable(network, rule))?;
         let routes = host::network::routes().map_err(host_error("read the host's routes"))?;
         let routes = routes.into_iter().map(|(address, length)| Cidr::around(address, length));
         let meant = rules.iter().map(Rule::network).chain(external.map(Cidr::single));
@@ -145,7 +151,9 @@ impl Network {
         tokio::spawn(desk.serve(Arc::clone(&self.ledger), self.about));
         let mut broker = Broker::new(self.socket, self.policy, self.directory, self.limits, self.ledger)
             .map_err(host_error("watch the broker's socket"))?;
-        let probes: Vec<_> = self.probes.into_iter().filter(|probe| probe.expected != Answer::Denied).collect();
+        // IPv4 in IPv6 clothes is the broker's affair: from a guest it comes without them.
+        let asked = |probe: &Probe| probe.expected != Answer::Denied && probe.destination.is_ipv4();
+        let probes: Vec<_> = self.probes.into_iter().filter(asked).collect();
         let (verified, verdict) = oneshot::channel();
         let task = tokio::spawn(async move {
             let asks = broker.ask(&probes).await?;
@@ -194,6 +202,20 @@ pub(super) async fn failed(serving: &mut Option<Serving>) -> EgressError {
         Some(serving) => serving.failed().await,
         None => pending().await,
     }
+}
+
+/// A rule for what no guest can speak with is an error, as it would otherwise allow nothing without a word.
+fn reachable(network: Cidr, rule: String) -> Result<(), EgressError> {
+    let why = match network.network() {
+        IpAddr::V6(_) => "there is no IPv6 in a bottle",
+        IpAddr::V4(address) if !network.is_single() || !is_nobody(address) => return Ok(()),
+        IpAddr::V4(_) => "what a bottle sends to many at once, or to nobody, goes nowhere",
+    };
+    Err(EgressError::Unreachable { rule, why })
+}
+
+fn is_nobody(address: Ipv4Addr) -> bool {
+    address.is_multicast() || address.is_broadcast() || address.is_unspecified()
 }
 
 /// Raises the limit on open descriptors as far as flows need, and tells for how many it is enough: a shell's usual 1,024 would be over

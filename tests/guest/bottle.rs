@@ -26,7 +26,12 @@ pub struct Bottle {
 impl Bottle {
     /// With the kernel that `run` takes by itself.
     pub fn new() -> Self {
-        let mut command = Command::new(PROGRAM);
+        Self::of(PROGRAM)
+    }
+
+    /// Of a program that is not ours.
+    pub fn of(program: impl AsRef<OsStr>) -> Self {
+        let mut command = Command::new(program);
         command.args(["run", "--mem", "256M"]).stdin(Stdio::null());
         Self { command }
     }

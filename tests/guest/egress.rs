@@ -182,6 +182,28 @@ fn without_an_allow_there_is_no_network_device() {
     });
 }
 
+/// A readable rule that would allow nothing: the guest's network has neither IPv6 nor a way to many at once.
+#[test]
+fn an_allow_that_no_guest_could_use_is_told() {
+    guest_test(|| {
+        for (rule, why) in [
+            ("[2001:db8::1]:443", "no IPv6"),
+            ("[::/0]", "no IPv6"),
+            ("0.0.0.0:80", "goes nowhere"),
+            ("224.0.0.251:5353/udp", "goes nowhere"),
+            ("255.255.255.255:9/udp", "goes nowhere"),
+        ] {
+            Bottle::new().with(&["--allow", "192.0.2.1", "--allow", rule]).run(&["true"]).exits(125).complains(&[
+                &format!("`{rule}` could never be reached: "),
+                why,
+                "hint: ",
+            ]);
+        }
+        let external = ["--bundle", "external=2001:db8::1"];
+        Bottle::new().with(&external).run(&["true"]).exits(125).complains(&["`2001:db8::1` could never be reached"]);
+    });
+}
+
 #[test]
 fn a_wrong_allow_ends_before_anything_begins() {
     guest_test(|| {

@@ -8,9 +8,13 @@ mod bottle;
 mod processes;
 mod setup;
 mod terminal;
+#[path = "../mutants/weaknesses.rs"]
+mod weaknesses;
+mod world;
 
 mod agents;
 mod artifacts;
+mod attacks;
 mod bad_input;
 mod commands;
 mod compression;
@@ -27,3 +31,4 @@ mod signals;
 mod streams;
 mod terminals;
 mod traffic;
+mod weakened;

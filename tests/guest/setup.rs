@@ -128,23 +128,44 @@ pub fn fnv1a(bytes: &[u8]) -> u64 {
 /// A root directory with busybox and `tput`, the program that measures and compares what flows. The compiler is called by hand: cargo
 /// builds no examples for a test.
 pub fn traffic_root() -> PathBuf {
-    let _turn = lock("traffic");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/programs/tput.rs");
-    let root = cache().join(format!("traffic-{:016x}", fnv1a(&fs::read(&source).unwrap())));
+    root_with("tput", &["benches/programs/tput.rs"], |program| {
+        let mut compiler = Command::new("rustc");
+        compiler.args(["--edition=2024", "-O", "-C", "target-feature=+crt-static", "benches/programs/tput.rs", "-o"]);
+        compiler.arg(program).current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success()
+    })
+}
+
+/// The same with `attack`, the program that tries what a guest's root can try. It needs libraries, so cargo builds it, of the same
+/// profile as this test: the libraries are there.
+pub fn attack_root() -> PathBuf {
+    let sources = ["main.rs", "forms.rs", "wire.rs"].map(|file| format!("tests/guest/programs/attack/{file}"));
+    root_with("attack", &sources.each_ref().map(String::as_str), |program| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--locked", "--example", "attack"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        if !cfg!(debug_assertions) {
+            cargo.arg("--release");
+        }
+        let built = Path::new(PROGRAM).with_file_name("examples").join("attack");
+        cargo.status().unwrap().success() && fs::copy(built, program).is_ok()
+    })
+}
+
+/// A root directory with busybox and a program of ours, made again when the program's sources change.
+fn root_with(name: &str, sources: &[&str], build: impl FnOnce(&Path) -> bool) -> PathBuf {
+    let _turn = lock(name);
+    let text = sources.iter().flat_map(|source| fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(source)).unwrap());
+    let root = cache().join(format!("{name}-{:016x}", fnv1a(&text.collect::<Vec<_>>())));
     if !root.exists() {
         let new = root.with_extension("new");
         let _ = fs::remove_dir_all(&new);
         for directory in ["bin", "dev", "etc", "proc", "sys", "tmp"] {
             fs::create_dir_all(new.join(directory)).unwrap();
         }
-        fs::copy(busybox::find(&paths::cache().unwrap(), &Silent).unwrap(), new.join("bin/busybox")).unwrap();
+        fs::copy(busybox(), new.join("bin/busybox")).unwrap();
         for applet in ["cat", "grep", "nc", "ping", "sh", "timeout"] {
             symlink("busybox", new.join("bin").join(applet)).unwrap();
         }
-        let mut compiler = Command::new("rustc");
-        compiler.args(["--edition=2024", "-O", "-C", "target-feature=+crt-static", "-o"]);
-        let status = compiler.arg(new.join("bin/tput")).arg(&source).status().unwrap();
-        assert!(status.success(), "rustc {}", source.display());
+        assert!(build(&new.join("bin").join(name)), "{name} does not build");
         fs::rename(new, &root).unwrap();
     }
     root

@@ -3,8 +3,8 @@
 
 use crate::bottle::{Bottle, Finished};
 use crate::egress::in_a_network;
+use crate::processes::{children, descriptors, resident_kib};
 use crate::setup::{kernels, traffic_root};
-use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 
@@ -92,21 +92,6 @@ fn connections_leave_nothing_behind() {
             assert!(kib_later <= kib + (32 << 10), "{seen:?}");
         }
     });
-}
-
-fn children(parent: u32) -> Vec<u32> {
-    let list = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
-    list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
-}
-
-fn descriptors(process: u32) -> usize {
-    fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()
-}
-
-fn resident_kib(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// `nc` waits for a minute and more where nobody answers.

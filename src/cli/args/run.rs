@@ -86,9 +86,9 @@ pub struct RunArgs {
 
     /// Let the command reach these addresses and ports, and nothing else (repeatable)
     ///
-    /// Without ports all of them, without a protocol TCP; IPv6 in brackets: 192.0.2.10:443, 10.1.0.0/16:8000-8999, 192.0.2.53:53/udp,
-    /// [2001:db8::/32]:443. A range never means loopback, link-local, metadata, multicast or this machine itself: name such an address
-    /// alone to allow it. Without --allow and --bundle, the guest has no network at all.
+    /// Without ports all of them, without a protocol TCP: 192.0.2.10:443, 10.1.0.0/16:8000-8999, 192.0.2.53:53/udp. There is no IPv6 in a
+    /// bottle. A range never means loopback, link-local, metadata or this machine itself: name such an address alone to allow it. Without
+    /// --allow and --bundle, the guest has no network at all.
     #[arg(long, value_name = "CIDR[:PORT[-PORT]][/tcp|/udp]")]
     pub allow: Vec<String>,
 

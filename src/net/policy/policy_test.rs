@@ -220,6 +220,7 @@ fn the_host_is_reached_by_the_address_that_is_named_only() {
     assert_eq!(judged(&named, Protocol::Tcp, "10.1.2.3:80"), YES);
     assert_eq!(judged(&named, Protocol::Tcp, "10.1.2.3:81"), Verdict::Deny(Denial::Host));
     assert!(named.names(Protocol::Tcp, ip("10.1.2.3"), 80));
+    assert!(named.names(Protocol::Tcp, ip("::ffff:10.1.2.3"), 80), "in other clothes");
     assert!(!named.names(Protocol::Tcp, ip("10.1.2.9"), 80), "it is one of a range");
 }
 

@@ -42,6 +42,8 @@ pub(super) struct Flow<S> {
     queued: bool,
     /// The broker owes an answer.
     asking: bool,
+    /// Tells it from others that have had its number.
+    serial: u64,
 }
 
 /// Numbers of flows are those that the broker knows.
@@ -49,8 +51,9 @@ pub(super) struct Flows<S> {
     slab: Slab<Flow<S>>,
     index: HashMap<Key, usize>,
     turns: VecDeque<usize>,
-    /// Connections in the order in which they were greeted; those that have got on since are skipped.
-    greeted: VecDeque<usize>,
+    /// Connections in the order in which they were greeted, number and serial; those that have got on since are skipped.
+    greeted: VecDeque<(usize, u64)>,
+    serial: u64,
     asking: HashMap<SocketAddrV4, usize>,
     asking_total: usize,
     datagram: usize,
@@ -63,6 +66,7 @@ impl<S: HostSocket> Flows<S> {
             index: HashMap::new(),
             turns: VecDeque::new(),
             greeted: VecDeque::new(),
+            serial: 0,
             asking: HashMap::new(),
             asking_total: 0,
             datagram: 0,
@@ -114,7 +118,8 @@ impl<S: HostSocket> Flows<S> {
         self.datagram += usize::from(matches!(kind, Kind::Udp(_)));
         *self.asking.entry(key.destination).or_default() += 1;
         self.asking_total += 1;
-        let number = self.slab.insert(Flow { key, kind, queued: false, asking: true });
+        self.serial += 1;
+        let number = self.slab.insert(Flow { key, kind, queued: false, asking: true, serial: self.serial });
         self.index.insert(key, number);
         number
     }
@@ -174,12 +179,16 @@ impl<S: HostSocket> Flows<S> {
 
     /// Notes a connection whose SYN is being answered; the one to give up for it, if there are too many.
     pub(super) fn greet(&mut self, number: usize) -> Option<usize> {
-        self.greeted.push_back(number);
+        self.greeted.push_back((number, self.slab.get(number)?.serial));
         if self.greeted.len() <= GREETING_MAX {
             return None;
         }
-        self.greeted.retain(|number| self.slab.get(*number).is_some_and(Flow::is_greeting));
-        if self.greeted.len() > GREETING_MAX { self.greeted.pop_front() } else { None }
+        let same = |flow: &Flow<S>, serial| flow.serial == serial && flow.is_greeting();
+        self.greeted.retain(|&(number, serial)| self.slab.get(number).is_some_and(|flow| same(flow, serial)));
+        if self.greeted.len() <= GREETING_MAX {
+            return None;
+        }
+        self.greeted.pop_front().map(|(oldest, _)| oldest)
     }
 }
 

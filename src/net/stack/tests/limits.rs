@@ -92,6 +92,29 @@ fn ten_thousand_connections_live_and_the_table_has_an_end() {
     assert_eq!((guest.stack.flows(), refused), (FLOWS_MAX, 100));
 }
 
+/// From the first SYN to the last FIN, both sides closing: the number of each is free for the next.
+#[test]
+fn a_hundred_thousand_connections_one_after_another_leave_nothing_behind() {
+    let mut guest = Guest::new();
+    let speak = |guest: &mut Guest, seq, ack, flags| {
+        guest.send(say(&Say { seq, ack, window: 64_000, flags, data: &[] }));
+    };
+    for _ in 0..100_000 {
+        speak(&mut guest, 7, None, "s");
+        assert_eq!(asked(&mut guest), [0]);
+        let host = Socket::new();
+        host.with(|host| host.at_end = true);
+        guest.stack.connected(0, host.end(), guest.now);
+        let greeting = guest.segments().pop().unwrap();
+        speak(&mut guest, 8, Some(greeting.seq.wrapping_add(1)), "f");
+        let farewell = guest.segments().pop().unwrap();
+        assert!(greeting.syn && farewell.fin && host.with(|host| host.finished), "{greeting:?} {farewell:?}");
+        speak(&mut guest, 9, Some(farewell.seq.wrapping_add(1)), "");
+        assert!(host.with(|host| host.closed) && guest.stack.request() == Some(Request::Closed { flow: 0 }));
+    }
+    assert_eq!((guest.stack.flows(), guest.stack.flows.turns(), guest.frames()), (0, 0, vec![]));
+}
+
 #[test]
 fn datagram_flows_give_way_to_new_ones() {
     let mut guest = Guest::new();
