@@ -25,6 +25,7 @@ mod images;
 mod lifetime;
 mod measuring;
 mod merging;
+mod plans;
 mod sandbox;
 mod secrets;
 mod signals;
