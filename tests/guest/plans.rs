@@ -74,7 +74,7 @@ fn no_is_the_default_and_leaves_nothing_behind_and_secrets_are_seen_nowhere() {
         assert_ne!(files(home.path()), before, "its record is written before it is asked for anything");
         assert_eq!(launchers().len(), 1);
         for canary in ["canary-typed", "canary-host"] {
-            assert_eq!(anywhere(&home, canary), [PathBuf::new(); 0]);
+            assert_eq!(anywhere(&home, canary), Vec::<PathBuf>::new());
         }
         terminal.types("\n").shows("not started");
         let terminal = terminal.exits(1);
