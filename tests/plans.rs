@@ -143,11 +143,12 @@ fn a_dry_run_leaves_its_state_and_neither_process_nor_socket() {
             ".lock",
             "SLUG",
             "SLUG/agent",
-            "SLUG/agent/Dockerfile",
             "SLUG/agent/claude.json",
             "SLUG/agent/prompt.txt",
             "SLUG/egress",
             "SLUG/egress/routes.yaml",
+            "SLUG/image",
+            "SLUG/image/Dockerfile",
             "SLUG/lock",
             "SLUG/metadata.json",
             "SLUG/processes.json"

@@ -4,7 +4,7 @@
 use super::args::CleanupArgs;
 use super::ask::Asker;
 use super::out;
-use super::report::{self, Failure};
+use super::report::{self, Failure, note};
 use super::tty::Tty;
 use crate::paths;
 use crate::plan::StateRoot;
@@ -15,7 +15,7 @@ pub fn run(args: &CleanupArgs) -> Result<ExitCode, Failure> {
     let root = StateRoot::new(&paths::bot_bottle()?);
     let leftovers = leftovers::find(&root)?;
     if leftovers.is_empty() {
-        say("there is nothing to clean up");
+        note("there is nothing to clean up");
         return Ok(ExitCode::SUCCESS);
     }
     if !args.yes {
@@ -27,7 +27,7 @@ pub fn run(args: &CleanupArgs) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     if !args.yes && !confirmed(leftovers.len())? {
-        say("nothing was removed");
+        note("nothing was removed");
         return Ok(ExitCode::FAILURE);
     }
     let mut all = true;
@@ -57,9 +57,4 @@ fn confirmed(count: usize) -> Result<bool, Failure> {
     };
     let mut asker = Tty::open().and_then(Asker::on).map_err(no_terminal)?;
     asker.yes(&format!("Remove {}?", if count == 1 { "it".to_owned() } else { format!("these {count}") }), false)
-}
-
-#[expect(clippy::print_stderr, reason = "for people")]
-fn say(what: &str) {
-    eprintln!("bottle-vmm: {what}");
 }

@@ -6,6 +6,7 @@ mod active;
 pub mod args;
 mod ask;
 mod bench;
+mod boot;
 mod cleanup;
 mod doctor;
 mod edit;

@@ -5,12 +5,13 @@ use super::report::Failure;
 use super::start::{self, Chosen};
 use super::tty::HostValues;
 use super::{out, summary};
-use crate::plan::{Depth, Request, preflight, prepare};
+use crate::plan::{Depth, Gateways, Request, preflight, prepare};
 use std::process::ExitCode;
 
 pub fn run(args: PlanArgs) -> Result<ExitCode, Failure> {
     let Chosen { host, catalogue, spec } = start::choose(args.agent, args.bottle)?;
-    let request = Request { spec, task: None, depth: Depth::Look, machine: preflight::check() };
+    let request =
+        Request { spec, task: None, depth: Depth::Look, gateways: Gateways::None, machine: preflight::check() };
     let prepared = prepare(&catalogue, &host, request, &mut HostValues::default())?;
     if args.json {
         out::json(&prepared.plan)?;

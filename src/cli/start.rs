@@ -1,10 +1,10 @@
 //! `bottle-vmm start` and `resume`: what was typed becomes a plan, is shown, and is started if the answer is yes.
 
-use super::args::{BottleArgs, ResumeArgs, StartArgs, Unattended};
+use super::args::{BottleArgs, MachineArgs, ResumeArgs, StartArgs, Unattended};
 use super::ask::Asker;
-use super::report::Failure;
+use super::report::{Failure, note};
 use super::tty::{HostValues, Tty};
-use super::{info, manifests, summary};
+use super::{boot, info, manifests, run, summary};
 use crate::manifest::{Catalogue, Places, there_are};
 use crate::paths;
 use crate::plan::{
@@ -24,7 +24,7 @@ pub(super) struct Chosen {
 
 pub fn start(args: StartArgs) -> Result<ExitCode, Failure> {
     let chosen = choose(args.agent, args.bottle)?;
-    go(chosen, args.unattended)
+    go(chosen, args.unattended, &args.machine)
 }
 
 pub fn resume(args: ResumeArgs) -> Result<ExitCode, Failure> {
@@ -35,7 +35,7 @@ pub fn resume(args: ResumeArgs) -> Result<ExitCode, Failure> {
     let host = Host { current: spec.user_cwd.clone(), ..host };
     let places = Places { current: host.current.clone(), ..manifests::places()? };
     let catalogue = Catalogue::open(&places)?;
-    go(Chosen { host, catalogue, spec }, args.unattended)
+    go(Chosen { host, catalogue, spec }, args.unattended, &args.machine)
 }
 
 pub(super) fn choose(agent: Option<String>, bottle: BottleArgs) -> Result<Chosen, Failure> {
@@ -71,8 +71,9 @@ fn which_bottle(host: &Host) -> Failure {
     Failure::new("which bottle?", Some(hint))
 }
 
-fn go(chosen: Chosen, how: Unattended) -> Result<ExitCode, Failure> {
+fn go(chosen: Chosen, how: Unattended, machine: &MachineArgs) -> Result<ExitCode, Failure> {
     let Chosen { host, catalogue, spec } = chosen;
+    run::check_memory(machine.mem)?;
     let asks = !(how.dry_run || how.yes || how.headless);
     let mut values = HostValues::default();
     if asks {
@@ -84,34 +85,32 @@ fn go(chosen: Chosen, how: Unattended) -> Result<ExitCode, Failure> {
         values.tty = Some(tty);
     }
     let depth = if how.dry_run { Depth::Look } else { Depth::Start };
-    let request = Request { spec, task: how.prompt, depth, machine: preflight::check() };
+    let gateways = boot::gateways(machine);
+    let request = Request { spec, task: how.prompt, depth, gateways, machine: preflight::check() };
     let mut prepared = prepare(&catalogue, &host, request, &mut values)?;
     warn(&catalogue, &prepared);
     show(&summary::preflight(&prepared.plan));
     if how.dry_run {
         prepared.state.keep();
-        say(&format!(
+        note(&format!(
             "dry run: nothing was started; `resume {0}` starts it, `cleanup` removes what was written",
             prepared.plan.slug
         ));
         return Ok(ExitCode::SUCCESS);
     }
     if asks && !confirmed(values.tty.take())? {
-        say("not started");
+        note("not started");
         return Ok(ExitCode::from(NOT_STARTED));
     }
-    boot(&prepared)
+    // From here on signals are the launcher's to deal with.
+    values.tty = None;
+    boot::boot(prepared, machine, how.headless)
 }
 
 fn confirmed(tty: Option<Tty>) -> Result<bool, Failure> {
     let Some(tty) = tty else { return Ok(false) };
     let mut asker = Asker::on(tty).map_err(|error| Failure::new(error, None))?;
     asker.yes("Start it?", false)
-}
-
-fn boot(_: &Prepared) -> Result<ExitCode, Failure> {
-    let hint = "`run --image IMAGE -- COMMAND` starts a bottle without a manifest";
-    Err(Failure::new("this version plans agents' bottles, and cannot boot them yet", Some(hint.to_owned())))
 }
 
 /// What was seen and not used, and why the bottle could not run here.
@@ -126,9 +125,4 @@ pub(super) fn warn(catalogue: &Catalogue, prepared: &Prepared) {
 #[expect(clippy::print_stderr, reason = "for the person who is about to say yes")]
 fn show(text: &str) {
     eprint!("{text}");
-}
-
-#[expect(clippy::print_stderr, reason = "for people")]
-fn say(what: &str) {
-    eprintln!("bottle-vmm: {what}");
 }

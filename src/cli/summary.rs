@@ -1,8 +1,8 @@
 //! A plan as people read it before they say yes: aligned, within 80 columns, no colour. Names of variables, never a value; nothing that
 //! only a program needs.
 
-use crate::manifest::Name;
 use crate::manifest::matches::{Match, PathRule};
+use crate::manifest::{Name, Source};
 use crate::plan::BottlePlan;
 use crate::plan::egress::PlannedRoute;
 use crate::plan::git_gate::PlannedRepo;
@@ -38,8 +38,9 @@ fn rows(plan: &BottlePlan) -> Rows {
     let user = &plan.git_gate_plan.user;
     let user = [user.name.clone(), user.email.as_ref().map(|email| format!("<{email}>"))];
     let workspace = plan.workspace_plan.host_path.as_ref().map(|path| format!("a copy of {}", path.display()));
+    let theirs = if plan.agent_source == Source::Repository { ", of this repository" } else { "" };
     vec![
-        ("agent", vec![plan.spec.agent_name.clone()]),
+        ("agent", vec![format!("{}{theirs}", plan.spec.agent_name)]),
         ("bottle", vec![lineage(plan)]),
         ("provider", vec![plan.agent_provision.runtime.template.clone()]),
         ("env", some(env.join(", "))),

@@ -55,6 +55,14 @@ fn names_schemes_and_places_are_shown_and_neither_values_nor_dummies() {
 }
 
 #[test]
+fn an_agent_that_came_with_a_repository_is_told_as_such() {
+    let home = Home::new().with("repo/.bot-bottle/agents/theirs.md", "---\nbottle: dev\n---\nGo.\n");
+    let spec = crate::plan::BottleSpec { agent_name: "theirs".to_owned(), ..home.spec() };
+    let prepared = home.prepare(spec, &mut Answers::default()).unwrap();
+    assert!(preflight(&prepared.plan).starts_with("agent      theirs, of this repository\n"));
+}
+
+#[test]
 fn plan_shows_the_rest_too() {
     let text = shown("agent_provider: {dockerfile: ~/agent/Dockerfile}\n", &[], true);
     let rest = text.split_once("supervise  no\n").unwrap().1;

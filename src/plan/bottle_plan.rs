@@ -1,7 +1,7 @@
 //! The plan: everything that a bottle is, before any of it is. Law: a value; the names of its fields are bot-bottle's. What is secret
 //! is named here, and nowhere more than named.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
@@ -16,11 +16,13 @@ use super::skills::Skill;
 use super::spec::BottleSpec;
 use super::supervise::SupervisePlan;
 use super::workspace::WorkspacePlan;
-use crate::manifest::Name;
+use crate::manifest::{Name, Source};
 
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct BottlePlan {
     pub spec: BottleSpec,
+    /// Whose the agent is: its prompt may have come with a repository.
+    pub agent_source: Source,
     /// The bottle with all that it extends, the root first.
     pub bottle_lineage: Vec<Name>,
     pub slug: Slug,
@@ -30,7 +32,8 @@ pub struct BottlePlan {
     pub machine_name: String,
     pub bundle_subnet: Ipv4Net,
     pub bundle_gateway: Ipv4Addr,
-    pub bundle_ip: Ipv4Addr,
+    /// Where the guest finds the gateways.
+    pub bundle_ip: IpAddr,
     pub guest_home: &'static str,
     pub guest_user: &'static str,
     pub workspace_plan: WorkspacePlan,

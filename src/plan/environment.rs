@@ -4,6 +4,7 @@
 //! it is no secret, but somebody will write one. So only values of our own making are seen in a plan.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Serialize, Serializer};
 
@@ -38,6 +39,24 @@ pub enum Origin {
     Fixed { value: String },
     /// The provider's, under the manifest's.
     Provider { value: String },
+}
+
+/// Ports of the gateways that an agent dials.
+const PROXY_PORT: u16 = 8888;
+const SUPERVISE_PORT: u16 = 9100;
+pub(super) const GIT_HTTP_PORT: u16 = 9420;
+
+/// What a bottle is told of its gateways once it is known where they are: addresses, as a guest has no names to look up. Some tools read
+/// the proxy in lower case only, and without the exception the gateways themselves would be asked for through it.
+#[must_use]
+pub fn endpoints(bundle: IpAddr, git: bool, supervise: bool) -> Vec<(&'static str, String)> {
+    let url = |port| format!("http://{}", SocketAddr::new(bundle, port));
+    let mut variables = vec![("NO_PROXY", format!("localhost,127.0.0.1,{bundle}"))];
+    variables.push(("no_proxy", format!("localhost,127.0.0.1,{bundle}")));
+    variables.extend(["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"].map(|name| (name, url(PROXY_PORT))));
+    variables.extend(git.then(|| ("GIT_GATE_URL", url(GIT_HTTP_PORT))));
+    variables.extend(supervise.then(|| ("MCP_SUPERVISE_URL", url(SUPERVISE_PORT))));
+    variables
 }
 
 /// Variables by name.
@@ -92,6 +111,26 @@ impl Serialize for GuestEnv {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guest_is_told_addresses_and_what_it_has_no_gateway_for_is_not_told() {
+        let told = |git, supervise| {
+            let told = endpoints([192, 0, 2, 2].into(), git, supervise).into_iter();
+            told.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+        };
+        let proxy = "http://192.0.2.2:8888";
+        let mut expected = vec![
+            "NO_PROXY=localhost,127.0.0.1,192.0.2.2".to_owned(),
+            "no_proxy=localhost,127.0.0.1,192.0.2.2".to_owned(),
+        ];
+        expected
+            .extend(["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"].map(|name| format!("{name}={proxy}")));
+        assert_eq!(told(false, false), expected);
+        expected.extend(
+            ["GIT_GATE_URL=http://192.0.2.2:9420", "MCP_SUPERVISE_URL=http://192.0.2.2:9100"].map(str::to_owned),
+        );
+        assert_eq!(told(true, true), expected);
+    }
 
     fn env(entries: &[(&str, &str)]) -> Env {
         entries.iter().map(|(name, text)| (Variable::new(name).unwrap(), EnvEntry::new(text).unwrap())).collect()

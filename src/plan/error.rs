@@ -46,8 +46,14 @@ pub enum PlanError {
     NoDirectory { slug: String, path: PathBuf },
     #[error("bottle `{slug}` was made by the backend `{backend}` of bot-bottle")]
     OtherBackend { slug: String, backend: String },
+    #[error("agent `{agent}` needs {}, which this version does not bring", gateways(needed))]
+    NoGateways { agent: String, needed: Vec<&'static str> },
     #[error("cannot read the host's routes")]
     Routes(#[source] io::Error),
+}
+
+fn gateways(needed: &[&'static str]) -> String {
+    format!("the {} {}", if needed.len() == 1 { "gateway" } else { "gateways" }, listed(needed))
 }
 
 impl PlanError {
@@ -77,6 +83,9 @@ impl PlanError {
             }
             Self::NoDirectory { .. } => Some("put it back, or `start` a new bottle".to_owned()),
             Self::OtherBackend { .. } => Some("go on with it there: `bot-bottle resume`".to_owned()),
+            Self::NoGateways { .. } => Some(
+                "start a bundle (bot-bottle's), and say where it is: `--bundle external=ADDRESS`, or `--bundle sockets=DIR`".to_owned(),
+            ),
             Self::Routes(_) => None,
         }
     }

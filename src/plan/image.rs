@@ -16,6 +16,8 @@ pub(super) struct ImagePlan {
     pub dockerfile: Option<PathBuf>,
 }
 
+/// The Dockerfile that comes with us lies alone in its directory, which is what it is built in.
+///
 /// `BOT_BOTTLE_IMAGE` wins, and is taken as it is; then the bottle's Dockerfile; then the provider's.
 pub(super) fn choose(
     provider: &AgentProvider,
@@ -32,7 +34,7 @@ pub(super) fn choose(
     }
     let dockerfile = match (&runtime.dockerfile, runtime.built_in_dockerfile) {
         (Some(path), _) => Some(path.clone()),
-        (None, Some(text)) => Some(state.write("agent", "Dockerfile", text.as_bytes())?),
+        (None, Some(text)) => Some(state.write("image", "Dockerfile", text.as_bytes())?),
         (None, None) => None,
     };
     Ok(ImagePlan { reference: runtime.image.clone(), dockerfile })

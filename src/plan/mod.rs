@@ -32,8 +32,8 @@ pub use bottle_plan::BottlePlan;
 pub use error::PlanError;
 pub use identity::Slug;
 pub use preflight::Preflight;
-pub use prepare::{Prepared, prepare, resume};
-pub use spec::{BottleSpec, Depth, Host, Request};
+pub use prepare::{Prepared, Secrets, prepare, resume};
+pub use spec::{BottleSpec, Depth, Gateways, Host, Request};
 pub use state::{State, StateRoot};
 
 /// The user that agents run as; uid 1000 in the images that we know of.

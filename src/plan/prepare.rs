@@ -10,7 +10,7 @@ use super::environment::GuestEnv;
 use super::git_gate::{self, PlannedKey, PlannedRepo};
 use super::identity::Slug;
 use super::provider::{Provider, Provisioned};
-use super::spec::{BottleSpec, Depth, Host, Request};
+use super::spec::{BottleSpec, Depth, Gateways, Host, Request};
 use super::state::metadata::Metadata;
 use super::state::{State, StateError, StateRoot};
 use super::workspace::WorkspacePlan;
@@ -18,7 +18,7 @@ use super::{GUEST_HOME, GUEST_USER, PlanError, Preflight, egress, image, skills,
 use crate::host::network;
 use crate::manifest::env::{Env, EnvEntry};
 use crate::manifest::resolve::{ResolvedEnv, Values, resolve};
-use crate::manifest::{Catalogue, FoundAgent, Invalid, MergedBottle, Name, Variable};
+use crate::manifest::{Bottle, Catalogue, FoundAgent, Invalid, MergedBottle, Name, Variable};
 use crate::net::policy::Cidr;
 use crate::net::subnet::Subnet;
 use bottle_protocol::SecretBytes;
@@ -53,7 +53,7 @@ pub fn prepare(
     request: Request,
     values: &mut dyn Values,
 ) -> Result<Prepared, PlanError> {
-    let Request { spec, task, depth, machine } = request;
+    let Request { spec, task, depth, gateways, machine } = request;
     host.check()?;
     let agent = catalogue.agent(&spec.agent_name)?;
     let MergedBottle { lineage, settings } = bottle_of(catalogue, &agent, &spec)?;
@@ -65,11 +65,19 @@ pub fn prepare(
     };
     let agent_provider = settings.agent_provider.clone().unwrap_or_default();
     let provider = Provider::find(&agent_provider, host)?;
+    let needed = needed_gateways(&settings, &provider);
+    if depth == Depth::Start && gateways == Gateways::None && !needed.is_empty() {
+        return Err(PlanError::NoGateways { agent: agent.name.to_string(), needed });
+    }
     let workspace = WorkspacePlan::new(&spec);
     let state = open_state(host, &agent, &spec)?;
-    let subnet = subnet_of(state.slug())?;
+    let subnet = subnet_of(state.slug(), gateways)?;
     let mut env = environment(&settings.env, depth, values)?;
-    let git_gate_plan = git_gate::prepare(&settings.git_gate, repos, &state)?;
+    let bundle_ip = match gateways {
+        Gateways::External(address) => address,
+        Gateways::None | Gateways::Sockets => subnet.bundle().into(),
+    };
+    let git_gate_plan = git_gate::prepare(&settings.git_gate, repos, bundle_ip, &state)?;
     let prompt = agent.file.prompt.as_str();
     let prompt_file = state.write("agent", "prompt.txt", prompt.as_bytes())?;
     let image = image::choose(&agent_provider, &provider.runtime, host, &state)?;
@@ -83,13 +91,14 @@ pub fn prepare(
     let supervise_plan = supervise::prepare(settings.supervise.unwrap_or_default(), &state)?;
     let plan = BottlePlan {
         spec,
+        agent_source: agent.source,
         bottle_lineage: lineage,
         slug: state.slug().clone(),
         stage_dir: state.directory(),
         machine_name: state.slug().machine_name(),
         bundle_subnet: Ipv4Net::new_assert(subnet.gateway(), subnet.prefix_length()).trunc(),
         bundle_gateway: subnet.gateway(),
-        bundle_ip: subnet.bundle(),
+        bundle_ip,
         guest_home: GUEST_HOME,
         guest_user: GUEST_USER,
         workspace_plan: workspace,
@@ -173,11 +182,25 @@ fn made_up(agent: &Name) -> Result<Slug, StateError> {
     Slug::made_up(agent).map_err(StateError::Random)
 }
 
-/// What the host routes elsewhere is passed over, and so is what other bottles have.
-fn subnet_of(slug: &Slug) -> Result<Subnet, PlanError> {
+/// What of the bottle goes through gateways.
+fn needed_gateways(settings: &Bottle, provider: &Provider) -> Vec<&'static str> {
+    let egress = settings.egress.as_ref().is_some_and(|egress| !egress.routes.is_empty());
+    let needed = [
+        ("egress", egress || provider.needs_egress()),
+        ("git-gate", settings.git_gate.repos.as_ref().is_some_and(|repos| !repos.is_empty())),
+        ("supervise", settings.supervise.unwrap_or_default()),
+    ];
+    needed.into_iter().filter(|(_, needed)| *needed).map(|(name, _)| name).collect()
+}
+
+/// What the host routes elsewhere is passed over, and so is what other bottles have, and where an external bundle is.
+fn subnet_of(slug: &Slug, gateways: Gateways) -> Result<Subnet, PlanError> {
     let routes = network::routes().map_err(PlanError::Routes)?;
-    let routes: Vec<_> = routes.into_iter().map(|(address, length)| Cidr::around(address, length)).collect();
-    Ok(Subnet::allocate(&slug.machine_name(), &routes)?)
+    let mut taken: Vec<_> = routes.into_iter().map(|(address, length)| Cidr::around(address, length)).collect();
+    if let Gateways::External(address) = gateways {
+        taken.push(Cidr::single(address));
+    }
+    Ok(Subnet::allocate(&slug.machine_name(), &taken)?)
 }
 
 /// For a look nobody is asked, but what is not set is an error all the same.

@@ -73,6 +73,44 @@ fn the_order_is_agent_then_skills_then_keys_then_machine_then_values() {
 }
 
 #[test]
+fn what_goes_through_a_gateway_needs_one_before_anything_is_asked() {
+    let lacking = |front: &str| {
+        let home = Home::new().bottle(front).with(".ssh/key", "");
+        let mut values = Answers::default();
+        let error = home.prepare_beside(Gateways::None, &mut values).err().map(|error| said(&home, &error));
+        assert!(values.asked.is_empty() && !home.path(".bot-bottle/state").exists());
+        error
+    };
+    let hint = "\n> start a bundle (bot-bottle's), and say where it is: `--bundle external=ADDRESS`, or `--bundle sockets=DIR`";
+    assert_eq!(
+        lacking("env: {A: ?word}\n").unwrap(),
+        format!("agent `coder` needs the gateway `egress`, which this version does not bring{hint}")
+    );
+    let all = "git-gate: {repos: {app: {url: git@h.example:a.git, identity: ~/.ssh/key}}}\nsupervise: true\n";
+    assert_eq!(
+        lacking(all).unwrap(),
+        format!(
+            "agent `coder` needs the gateways `egress`, `git-gate` and `supervise`, which this version does not bring{hint}"
+        )
+    );
+    let home = Home::new()
+        .bottle("agent_provider: {template: mine}\n")
+        .with(".bot-bottle/contrib/mine/provider.json", r#"{"command": "agent", "image": "agent.tar"}"#);
+    assert!(home.prepare_beside(Gateways::None, &mut Answers::default()).is_ok(), "nothing leaves it");
+}
+
+#[test]
+fn a_bundle_at_an_address_is_where_the_guest_finds_it_and_its_network_is_passed_over() {
+    let home = Home::new();
+    let own = home.prepare_beside(Gateways::Sockets, &mut Answers::default()).unwrap();
+    assert_eq!(own.plan.bundle_ip, std::net::IpAddr::from(own.subnet.bundle()));
+    let address = own.plan.bundle_ip;
+    let beside = home.prepare_beside(Gateways::External(address), &mut Answers::default()).unwrap();
+    assert_eq!(beside.plan.bundle_ip, address);
+    assert!(!beside.plan.bundle_subnet.contains(&own.subnet.bundle()));
+}
+
+#[test]
 fn secrets_are_asked_for_at_a_start_and_not_at_a_look_and_are_in_no_file() {
     let home = Home::new().bottle(
         "env: {A: ?Your word, B: \"${HOST_B}\", NO_PROXY: \"${HOST_B}\"}\n\
@@ -217,7 +255,7 @@ fn the_image_is_the_hosts_word_then_the_bottles_then_the_providers() {
     let home = Home::new();
     assert_eq!(
         image(&home, &home.host()),
-        pair("bot-bottle-claude:latest", "HOME/.bot-bottle/state/SLUG/agent/Dockerfile")
+        pair("bot-bottle-claude:latest", "HOME/.bot-bottle/state/SLUG/image/Dockerfile")
     );
     for (written, path) in [("~/D", "HOME/D"), ("agent/D", "HOME/repo/agent/D"), ("/abs/D", "/abs/D")] {
         let home = Home::new().bottle(&format!("agent_provider: {{template: codex, dockerfile: {written}}}\n"));

@@ -1,5 +1,6 @@
 //! What was asked for, and the host that it is asked on. Law: values only.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -23,6 +24,17 @@ pub struct BottleSpec {
     pub label: String,
 }
 
+/// Where the gateways are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gateways {
+    /// Nowhere yet.
+    None,
+    /// A bundle that runs already, at this address.
+    External(IpAddr),
+    /// Behind sockets of this host; the guest sees them in its own network.
+    Sockets,
+}
+
 /// How far `prepare` goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
@@ -38,6 +50,7 @@ pub struct Request {
     /// What the agent is to do, if nobody is there to tell it.
     pub task: Option<String>,
     pub depth: Depth,
+    pub gateways: Gateways,
     /// Whether this machine can run bottles: [`super::preflight::check`].
     pub machine: Result<(), Preflight>,
 }

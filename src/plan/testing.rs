@@ -2,7 +2,7 @@
 
 use super::preflight::Preflight;
 use super::state::StateRoot;
-use super::{BottleSpec, Depth, Host, PlanError, Prepared, Request, prepare};
+use super::{BottleSpec, Depth, Gateways, Host, PlanError, Prepared, Request, prepare};
 use crate::host::kvm::KvmUnusable;
 use crate::manifest::resolve::Values;
 use crate::manifest::{Catalogue, Places, Variable};
@@ -105,6 +105,13 @@ impl Home {
         self.prepare_on(&self.host(), self.spec(), Depth::Look, Err(KvmUnusable::Missing.into()), values)
     }
 
+    pub(crate) fn prepare_beside(&self, gateways: Gateways, values: &mut Answers) -> Result<Prepared, PlanError> {
+        let (host, spec) = (self.host(), self.spec());
+        let places = Places { own: host.own.clone(), home: host.home.clone(), current: host.current.clone() };
+        let request = Request { spec, task: None, depth: Depth::Start, gateways, machine: Ok(()) };
+        prepare(&Catalogue::open(&places).unwrap(), &host, request, values)
+    }
+
     pub(crate) fn prepare_on(
         &self,
         host: &Host,
@@ -115,7 +122,7 @@ impl Home {
     ) -> Result<Prepared, PlanError> {
         let places = Places { own: host.own.clone(), home: host.home.clone(), current: host.current.clone() };
         let catalogue = Catalogue::open(&places).unwrap();
-        prepare(&catalogue, host, Request { spec, task: None, depth, machine }, values)
+        prepare(&catalogue, host, Request { spec, task: None, depth, gateways: Gateways::Sockets, machine }, values)
     }
 
     /// Everything below the home: path, mode, and bytes.

@@ -29,6 +29,7 @@ mod plans;
 mod sandbox;
 mod secrets;
 mod signals;
+mod starts;
 mod streams;
 mod terminals;
 mod traffic;

@@ -32,7 +32,7 @@ fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 fn start(home: &TempDir) -> Terminal {
-    Terminal::open_with(24, 80, &["start", "coder"], |command| {
+    Terminal::open_with(24, 80, &["start", "coder", "--bundle", "external=192.0.2.10", "--mem", "512M"], |command| {
         command.env("BOT_BOTTLE_HOME", home.path()).env("HOST_B", "canary-host").env_remove("BOT_BOTTLE_DRY_RUN");
     })
 }

@@ -1,8 +1,11 @@
 //! What can be typed to plan, start, bring back and clear away the bottles of agents.
 
+use super::super::egress::BundleWord;
+use super::super::quantity::{Bytes, Seconds};
 use crate::manifest::Name;
 use clap::Args;
 use clap::builder::FalseyValueParser;
+use std::path::PathBuf;
 
 /// What `list` lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -24,6 +27,9 @@ pub struct StartArgs {
 
     #[command(flatten)]
     pub unattended: Unattended,
+
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
 /// What of a bottle is chosen when it is planned.
@@ -62,10 +68,38 @@ pub struct Unattended {
     pub prompt: Option<String>,
 }
 
+/// The machine around a bottle.
+#[derive(Debug, Args)]
+pub struct MachineArgs {
+    /// Where the gateways are: external=ADDRESS, a bundle that runs already; or sockets=DIR, where each listens on PORT.sock
+    #[arg(long, value_name = "KIND=WHERE")]
+    pub bundle: Option<BundleWord>,
+
+    /// vCPUs
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub cpus: u8,
+
+    /// Memory of the guest, taken from the host as it is used (e.g. 4G)
+    #[arg(short, long, value_name = "SIZE", default_value = "2G")]
+    pub mem: Bytes,
+
+    /// What the agent writes goes to a sparse disk of this size, thrown away afterwards, instead of into memory (e.g. 20G)
+    #[arg(long, value_name = "SIZE")]
+    pub disk: Option<Bytes>,
+
+    /// Kernel: a name of `kernel list`, or the path of a vmlinux or bzImage [default: the first of the list]
+    #[arg(long, value_name = "NAME|PATH", env = "BOTTLE_VMM_KERNEL")]
+    pub kernel: Option<PathBuf>,
+
+    /// How long the guest may take to come up
+    #[arg(long, value_name = "TIME", default_value = "60", hide_short_help = true)]
+    pub boot_timeout: Seconds,
+}
+
 const START_EXAMPLES: &str = "\
 Examples:
   bottle-vmm start coder --dry-run
-  bottle-vmm start coder --cwd
+  bottle-vmm start coder --cwd --bundle external=192.0.2.2
   bottle-vmm start coder --bottle dev --bottle docs --label fix-login
   bottle-vmm start coder --headless --prompt 'fix the tests'";
 
@@ -102,6 +136,9 @@ pub struct ResumeArgs {
 
     #[command(flatten)]
     pub unattended: Unattended,
+
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
 const RESUME_EXAMPLES: &str = "\

@@ -7,7 +7,7 @@ mod kernel;
 mod run;
 
 pub use bench::{BenchCommand, BootBench};
-pub use bottles::{BottleArgs, CleanupArgs, ListWhat, PlanArgs, ResumeArgs, StartArgs, Unattended};
+pub use bottles::{BottleArgs, CleanupArgs, ListWhat, MachineArgs, PlanArgs, ResumeArgs, StartArgs, Unattended};
 pub use images::{ImagesArgs, ImagesCommand, InspectArgs, PackArgs};
 pub use kernel::KernelCommand;
 pub use run::{NetMode, RunArgs, SandboxPart};

@@ -165,6 +165,14 @@ impl Provider {
         })
     }
 
+    /// Whether it has hosts of its own.
+    pub(super) fn needs_egress(&self) -> bool {
+        match &self.kind {
+            Kind::Claude { .. } | Kind::Codex { .. } => true,
+            Kind::Own(description) => description.has_routes(),
+        }
+    }
+
     pub(super) fn provision(
         self,
         prompt: &str,

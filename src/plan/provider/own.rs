@@ -98,6 +98,10 @@ impl Description {
         Ok(())
     }
 
+    pub(super) fn has_routes(&self) -> bool {
+        !self.egress_routes.is_empty()
+    }
+
     pub(super) fn parts(self) -> Parts {
         let variable = |(name, value): (String, String)| Some((Variable::new(&name).ok()?, value));
         let token = |name: &String| Variable::new(name).ok();

@@ -341,7 +341,28 @@ impl State {
         Ok(path)
     }
 
-    /// It stays when this is dropped.
+    /// Takes the mark away that it is to be kept, and tells whether there was one: it is meant for one end.
+    pub fn take_mark(&self) -> bool {
+        fs::remove_file(self.directory().join(PRESERVE)).is_ok()
+    }
+
+    /// Marks it to be kept.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn mark(&self) -> Result<(), StateError> {
+        files::write(&self.directory().join(PRESERVE), b"")
+    }
+
+    /// Its bottle has come to its end: it stays only if it is marked.
+    ///
+    /// Returns whether it stays.
+    pub fn ended(&mut self) -> bool {
+        self.keep = self.directory().join(PRESERVE).exists();
+        self.keep
+    }
+
+    /// It stays when this is dropped, until it is known that it is not to.
     pub fn keep(&mut self) {
         self.keep = true;
     }
