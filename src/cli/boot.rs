@@ -135,7 +135,7 @@ fn environment(plan: &BottlePlan, secrets: Secrets, image: &[String], gateways: 
             ValueOrigin::Host { .. } | ValueOrigin::Secret { .. } => {}
         }
     }
-    for (name, value) in &secrets.env.forwarded {
+    for (name, value) in secrets.env.forwarded {
         variables.set_known(name.as_str(), value.expose());
     }
     if gateways {

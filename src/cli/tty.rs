@@ -68,8 +68,9 @@ impl Tty {
     /// # Errors
     /// The person leaves, by the end of input or a signal.
     pub fn secret(&mut self, question: &str) -> io::Result<SecretBytes> {
-        write!(self.device, "{question}: ")?;
+        // In this order: who types as soon as there is a question is not to be shown either.
         let silence = Silence::of(&self.device)?;
+        write!(self.device, "{question}: ")?;
         let typed = self.typed();
         drop(silence);
         // The one that was typed was not shown either.

@@ -199,6 +199,6 @@ mod tests {
     fn directories_above_come_from_the_outside_in() {
         let expected = ["/home", "/home/node", "/home/node/.codex"].map(Path::new);
         assert_eq!(above(Path::new("/home/node/.codex/config.toml")), expected);
-        assert_eq!(above(Path::new("/x")), [Path::new("/"); 0]);
+        assert_eq!(above(Path::new("/x")), Vec::<&Path>::new());
     }
 }

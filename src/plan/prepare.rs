@@ -86,8 +86,10 @@ pub fn prepare(
     let guest_env = GuestEnv::new(&settings.env, &agent_provision.env_vars);
     guest_env.forget_fixed(&mut env);
     let egress_plan = egress::prepare(settings.egress.unwrap_or_default(), routes, &state)?;
-    let slots = egress_plan.token_slots.values().filter(|name| !provisioned.contains_key(*name));
-    check_tokens(slots.chain(git_gate_plan.repos.iter().filter_map(token_of)), values)?;
+    if gateways == Gateways::None {
+        let slots = egress_plan.token_slots.values().filter(|name| !provisioned.contains_key(*name));
+        check_tokens(slots.chain(git_gate_plan.repos.iter().filter_map(token_of)), values)?;
+    }
     let supervise_plan = supervise::prepare(settings.supervise.unwrap_or_default(), &state)?;
     let plan = BottlePlan {
         spec,
@@ -220,7 +222,7 @@ fn token_of(repo: &PlannedRepo) -> Option<&Variable> {
     }
 }
 
-/// Now, and not when the first request is refused for want of a token.
+/// Now, and not when the first request is refused for want of a token. A bundle of somebody else's has its own.
 fn check_tokens<'a>(names: impl Iterator<Item = &'a Variable>, values: &mut dyn Values) -> Result<(), PlanError> {
     let mut unset: Vec<String> =
         names.filter(|name| values.variable(name).is_none()).map(Variable::to_string).collect();

@@ -44,8 +44,11 @@ fn whatever_is_missing_is_said_with_a_way_out_and_nothing_is_left() {
          > `identity` is a path of this host: `~` is your home, a relative one begins where the command is run"
     );
     let route = "egress: {routes: [{host: h.example, auth: {scheme: token, token_ref: T}}]}\n";
+    let home = Home::new().bottle(route);
+    assert!(home.prepare(home.spec(), none).is_ok(), "a bundle has its own tokens");
+    let error = home.look(none).err().expect("it is refused");
     assert_eq!(
-        refusal(&Home::new().bottle(route), none),
+        said(&home, &error),
         "`T`, which holds a token, is not set in this environment\n\
          > `export T=…` first; the gateways put it into requests, the agent never sees it"
     );

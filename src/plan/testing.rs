@@ -122,7 +122,8 @@ impl Home {
     ) -> Result<Prepared, PlanError> {
         let places = Places { own: host.own.clone(), home: host.home.clone(), current: host.current.clone() };
         let catalogue = Catalogue::open(&places).unwrap();
-        prepare(&catalogue, host, Request { spec, task: None, depth, gateways: Gateways::Sockets, machine }, values)
+        let gateways = if depth == Depth::Look { Gateways::None } else { Gateways::Sockets };
+        prepare(&catalogue, host, Request { spec, task: None, depth, gateways, machine }, values)
     }
 
     /// Everything below the home: path, mode, and bytes.
