@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod monitor;
 pub mod net;
 pub mod paths;
+pub mod plan;
 pub mod progress;
 pub mod scratch;
 pub mod sys;

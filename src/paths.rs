@@ -52,6 +52,13 @@ pub fn home() -> Option<PathBuf> {
     env::var_os("HOME").map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
+/// `$CODEX_HOME`, or `~/.codex`: where this host's Codex keeps its login.
+#[must_use]
+pub fn codex_home() -> Option<PathBuf> {
+    let set = env::var_os("CODEX_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    set.or_else(|| Some(home()?.join(".codex")))
+}
+
 fn base(variable: &'static str, under_home: &str) -> Result<PathBuf, NoHome> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute(variable).or_else(|| Some(absolute("HOME")?.join(under_home)));

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::{BuilderError, DockerState};
-use super::job::{HeldSignals, Job, Surroundings, host};
+use super::job::{Job, Surroundings, hold_signals, host};
 use super::{Exportable, STDIN_AS_PATH, display, image_id, isolation};
 use crate::image::Held;
 use crate::progress::Progress;
@@ -66,7 +66,7 @@ pub(super) fn build<'s>(
 ) -> Result<Built<'s>, BuilderError> {
     let (dockerfile, context) = check(dockerfile, context)?;
     // Held until the file with the id is gone.
-    let _signals = HeldSignals::hold()?;
+    let _signals = hold_signals()?;
     let builder = choose(surroundings, progress)?;
     let program = builder.program();
     let directory = tempfile::Builder::new().prefix("bottle-vmm-build-").tempdir();

@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal, killpg};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::error::{BuilderError, Ended, LastLines};
 use super::tail::Tail;
 use crate::progress::Progress;
+use crate::sys::held_signals::HeldSignals;
 
 /// How often the end of a program is looked for that has closed its output, or left it to a child of its own.
 const TURN: Duration = Duration::from_millis(5);
@@ -33,9 +33,6 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Read at most this often before signals are looked at again.
 const READS: usize = 64;
-
-/// What ends a program at a terminal, in a pipeline and at the end of a session.
-const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
 /// Where programs are found, and what of our environment they do not get.
 #[derive(Debug)]
@@ -74,7 +71,8 @@ impl Surroundings {
 }
 
 /// Variables that these programs are configured by: one that the guest is to have as well is not kept from them.
-fn configures_programs(name: &OsStr) -> bool {
+#[must_use]
+pub fn configures_programs(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     let exact =
         ["PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "REGISTRY_AUTH_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
@@ -121,7 +119,7 @@ impl Job {
     /// Runs it to its end; `progress` is told its lines as they come.
     pub(super) fn run(mut self, progress: &dyn Progress) -> Result<Finished, BuilderError> {
         let program = self.program;
-        let signals = HeldSignals::hold()?;
+        let signals = hold_signals()?;
         let (reader, writer) = io::pipe().map_err(host("make a pipe"))?;
         fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| host("make a pipe")(errno.into()))?;
         self.command.stderr(writer.try_clone().map_err(host("duplicate a descriptor"))?);
@@ -205,9 +203,9 @@ impl Watched {
     ) -> Result<Finished, BuilderError> {
         let slow_at = limit.map(|limit| (Instant::now() + limit, limit.as_secs()));
         let status = loop {
-            signals.wait(self.output.as_ref());
+            wait(signals, self.output.as_ref());
             self.read(progress)?;
-            if let Some(signal) = signals.next() {
+            if let Some(signal) = signals.caught() {
                 self.end(Reason::Signal(signal));
             }
             if let Some((at, seconds)) = slow_at
@@ -280,53 +278,17 @@ fn ended(status: ExitStatus) -> Ended {
     status.code().map_or_else(|| Ended::Signal(status.signal().unwrap_or_default()), Ended::Code)
 }
 
-/// While it lives, this thread (and those that it starts) are not ended by a signal: it is found here. What comes after the last
-/// look takes effect when this is dropped.
-pub(super) struct HeldSignals {
-    before: SigSet,
-    pending: SignalFd,
+pub(super) fn hold_signals() -> Result<HeldSignals, BuilderError> {
+    HeldSignals::hold().map_err(|errno| host("watch for signals")(errno.into()))
 }
 
-impl HeldSignals {
-    pub(super) fn hold() -> Result<Self, BuilderError> {
-        let failed = |errno: nix::Error| host("watch for signals")(errno.into());
-        let mut ending = SigSet::empty();
-        ENDING.into_iter().for_each(|signal| ending.add(signal));
-        let pending = SignalFd::with_flags(&ending, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(failed)?;
-        let before = SigSet::thread_get_mask().map_err(failed)?;
-        ending.thread_block().map_err(failed)?;
-        Ok(Self { before, pending })
-    }
-
-    /// Starts a program, which would inherit the mask. (A signal that comes right now still ends us, and leaves a program
-    /// that has no one to write to.)
-    fn released<T>(&self, start: impl FnOnce() -> T) -> T {
-        let held = SigSet::thread_get_mask();
-        let _set = self.before.thread_set_mask();
-        let result = start();
-        let _set = held.map(|mask| mask.thread_set_mask());
-        result
-    }
-
-    /// Until there is a signal, or output, or it is time to look for the program's end.
-    fn wait(&self, output: Option<&PipeReader>) {
-        let turn = if output.is_some() { TURN_WHILE_TALKING } else { TURN };
-        let mut watched = vec![PollFd::new(self.pending.as_fd(), PollFlags::POLLIN)];
-        watched.extend(output.map(|output| PollFd::new(output.as_fd(), PollFlags::POLLIN)));
-        // Whatever it says, everything is looked at next.
-        let _any = poll(&mut watched, PollTimeout::try_from(turn).unwrap_or(PollTimeout::ZERO));
-    }
-
-    fn next(&self) -> Option<u8> {
-        let signal = self.pending.read_signal().ok()??;
-        u8::try_from(signal.ssi_signo).ok()
-    }
-}
-
-impl Drop for HeldSignals {
-    fn drop(&mut self) {
-        let _restored = self.before.thread_set_mask();
-    }
+/// Until there is a signal, or output, or it is time to look for the program's end.
+fn wait(signals: &HeldSignals, output: Option<&PipeReader>) {
+    let turn = if output.is_some() { TURN_WHILE_TALKING } else { TURN };
+    let mut watched = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    watched.extend(output.map(|output| PollFd::new(output.as_fd(), PollFlags::POLLIN)));
+    // Whatever it says, everything is looked at next.
+    let _any = poll(&mut watched, PollTimeout::try_from(turn).unwrap_or(PollTimeout::ZERO));
 }
 
 pub(super) fn host(action: &'static str) -> impl Fn(io::Error) -> BuilderError {

@@ -1,6 +1,7 @@
 //! Questions on the terminal, whatever standard input and output are.
 
 use super::report::Failure;
+use super::tty::{Caught, Tty};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 
@@ -14,6 +15,14 @@ pub struct Asker<R, W> {
 }
 
 pub type Terminal = Asker<BufReader<File>, File>;
+
+impl Asker<BufReader<Tty>, File> {
+    /// On a terminal where a signal is an answer, too.
+    pub fn on(tty: Tty) -> io::Result<Self> {
+        let questions = tty.device()?;
+        Ok(Self { answers: BufReader::new(tty), questions })
+    }
+}
 
 impl Terminal {
     /// None if there is no terminal.
@@ -80,5 +89,8 @@ impl<R: BufRead, W: Write> Asker<R, W> {
 }
 
 fn failed(error: io::Error) -> Failure {
-    Failure::new(error, None)
+    match Caught::of(&error) {
+        Some(caught) => Failure::interrupted(caught),
+        None => Failure::new(error, None),
+    }
 }

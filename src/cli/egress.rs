@@ -66,19 +66,23 @@ pub fn plan(args: &RunArgs) -> Result<Option<Egress>, Failure> {
             None => Ok(None),
         };
     }
-    let bundle = match &args.bundle {
-        None => BundlePlan::None,
-        Some(BundleWord::External(address)) => BundlePlan::External(*address),
-        Some(BundleWord::Sockets(directory)) => BundlePlan::Sockets(BundleDirectory::open(directory)?),
-    };
+    let bundle = args.bundle.as_ref().map_or(Ok(BundlePlan::None), bundle_plan)?;
     let log = args.egress_log.as_deref().map(EgressLog::open).transpose()?;
     Ok(Some(Egress {
         rules,
         bundle,
+        subnet: None,
         rate: args.egress_rate,
         bandwidth: args.egress_bandwidth.map(|bytes| bytes.0),
         ledger: Arc::new(Mutex::new(Ledger::new(log))),
     }))
+}
+
+pub fn bundle_plan(word: &BundleWord) -> Result<BundlePlan, Failure> {
+    Ok(match word {
+        BundleWord::External(address) => BundlePlan::External(*address),
+        BundleWord::Sockets(directory) => BundlePlan::Sockets(BundleDirectory::open(directory)?),
+    })
 }
 
 /// Ends the log; what there is to say at the end.

@@ -162,6 +162,11 @@ impl Variables {
         self.taken.get(name).cloned()
     }
 
+    /// Sets what we know ourselves.
+    pub fn set_known(&mut self, name: &str, value: &[u8]) {
+        self.set(name.as_bytes(), value.to_vec().into());
+    }
+
     pub fn into_secret(self) -> Result<SecretEnv, EnvError> {
         let total: usize = self.values.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
         let mut env = SecretEnv::with_capacity(self.values.len(), total);

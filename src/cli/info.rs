@@ -56,7 +56,7 @@ pub fn run(agent: Option<&str>, json: bool) -> Result<ExitCode, Failure> {
 }
 
 /// Somebody who does not know the name is told the names.
-fn which(catalogue: &Catalogue) -> Failure {
+pub(super) fn which(catalogue: &Catalogue) -> Failure {
     let names: Vec<_> = catalogue.agent_names().map(Name::as_str).collect();
     let hint = match names.as_slice() {
         [] => "there are no agents yet: `bottle-vmm init` makes a first one".to_owned(),

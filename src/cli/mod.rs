@@ -2,9 +2,12 @@
 //!
 //! One file per command; [`args`] is what was typed, and nothing in it is looked up.
 
+mod active;
 pub mod args;
 mod ask;
 mod bench;
+mod boot;
+mod cleanup;
 mod doctor;
 mod edit;
 mod egress;
@@ -20,14 +23,18 @@ mod manifests;
 mod manual;
 mod out;
 mod pack;
+mod plan;
 mod progress;
 mod quantity;
 mod report;
 mod run;
 mod sandbox;
 mod schema;
+mod start;
+mod summary;
+mod tty;
 
-use args::{Cli, Command};
+use args::{Cli, Command, ListWhat};
 use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::io::Write as _;
@@ -49,7 +56,12 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Images(args) => images::run(&args),
         Command::Kernel(args) => kernel::run(args),
-        Command::List { json } => list::run(json),
+        Command::Start(args) => start::start(args),
+        Command::Plan(args) => plan::run(args),
+        Command::Resume(args) => start::resume(args),
+        Command::Cleanup(args) => cleanup::run(&args),
+        Command::List { what: None, json } => list::run(json),
+        Command::List { what: Some(ListWhat::Active), json } => active::run(json),
         Command::Info { agent, json } => info::run(agent.as_deref(), json),
         Command::Init => init::run(),
         Command::Edit { name, kind } => edit::run(name.as_deref(), kind),
@@ -79,7 +91,9 @@ fn habit(error: &clap::Error) -> Option<&'static str> {
         "--privileged" | "--cap-add" | "--security-opt" => {
             "inside its own machine the command may do everything its user may: give `--user root`"
         }
-        word if !word.starts_with('-') => "the image is given with `--image`, and the command after `--`",
+        word if !word.starts_with('-') => {
+            "the image is given with `--image`, and the command after `--`; an agent is started with `start`"
+        }
         _ => return None,
     })
 }

@@ -1,6 +1,9 @@
 //! Errors as people read them: what, why, and the way out.
 
+use super::tty::Caught;
 use crate::launch::{EXIT_OURS, LaunchError};
+use crate::manifest::resolve::ResolveError;
+use crate::plan::PlanError;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -15,6 +18,11 @@ pub struct Failure {
 impl Failure {
     pub fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>, hint: Option<String>) -> Self {
         Self { error: error.into(), hint, code: EXIT_OURS }
+    }
+
+    /// The person left by a signal: nothing is wrong, and the shell wants to know (128+N).
+    pub fn interrupted(caught: Caught) -> Self {
+        Self { error: Box::new(caught), hint: None, code: caught.0.saturating_add(128) }
     }
 }
 
@@ -41,8 +49,22 @@ from_hinting!(
     crate::net::broker::BundleError,
     crate::net::ledger::LogError,
     crate::net::inquiry::InquiryError,
-    crate::manifest::CatalogueError
+    crate::manifest::CatalogueError,
+    crate::plan::identity::NoSlug,
+    crate::plan::state::StateError
 );
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        if let PlanError::Resolve(ResolveError::Ask { source, .. }) = &error
+            && let Some(caught) = Caught::of(source)
+        {
+            return Self::interrupted(caught);
+        }
+        let hint = error.hint();
+        Self::new(error, hint)
+    }
+}
 
 impl From<LaunchError> for Failure {
     fn from(error: LaunchError) -> Self {

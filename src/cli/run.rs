@@ -29,12 +29,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-const MIB: u64 = 1 << 20;
+pub(super) const MIB: u64 = 1 << 20;
 /// Below this no kernel comes up; above, it says itself what it lacks.
 const MEMORY_MIN: u64 = 32 * MIB;
 
 #[derive(Debug, thiserror::Error)]
-enum RunError {
+pub(super) enum RunError {
     #[error("the input device is not a terminal, so `-it` cannot give the command one")]
     NoTerminal,
     #[error("the image names no command, and none was given")]
@@ -115,6 +115,16 @@ pub fn run(args: &RunArgs, begin_ns: u64) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(outcome.exit_code()))
 }
 
+pub(super) fn check_memory(given: super::quantity::Bytes) -> Result<(), RunError> {
+    if given.0 < MEMORY_MIN {
+        return Err(RunError::Memory { given });
+    }
+    match resources::all_memory().filter(|host| given.0 > *host) {
+        Some(host) => Err(RunError::MoreMemoryThanHost { given, host }),
+        None => Ok(()),
+    }
+}
+
 fn create(path: &Path) -> Result<File, RunError> {
     File::create(path).map_err(|source| RunError::Timings { path: path.to_owned(), source })
 }
@@ -126,12 +136,7 @@ fn check(args: &RunArgs) -> Result<(), Failure> {
     if args.tty && args.interactive && !std::io::stdin().is_terminal() {
         return Err(RunError::NoTerminal.into());
     }
-    if args.mem.0 < MEMORY_MIN {
-        return Err(RunError::Memory { given: args.mem }.into());
-    }
-    if let Some(host) = resources::all_memory().filter(|host| args.mem.0 > *host) {
-        return Err(RunError::MoreMemoryThanHost { given: args.mem, host }.into());
-    }
+    check_memory(args.mem)?;
     if let Some(given) = given(args.workdir.as_deref()).filter(|path| !path.starts_with('/')) {
         return Err(RunError::Workdir { given: given.to_owned() }.into());
     }
@@ -187,6 +192,7 @@ fn prepare(args: &RunArgs, egress: Option<Egress>) -> Result<Bottle, Failure> {
         confinement: sandbox::confinement(&args.no_sandbox),
         probe: args.sandbox_probe,
         egress,
+        placing: None,
     })
 }
 
@@ -221,33 +227,33 @@ fn given(option: Option<&str>) -> Option<&str> {
     option.filter(|text| !text.is_empty())
 }
 
-fn c_string(text: &OsStr, what: &'static str) -> Result<CString, RunError> {
+pub(super) fn c_string(text: &OsStr, what: &'static str) -> Result<CString, RunError> {
     CString::new(text.as_bytes()).map_err(|_| RunError::Nul { what })
 }
 
 /// From here on this process holds secrets: no core dump, and no other process of the same user looks into it.
-fn forbid_dumps() {
+pub(super) fn forbid_dumps() {
     // It fails for no reason that Linux has.
     let _ = nix::sys::prctl::set_dumpable(false);
 }
 
 /// Beside the images: /tmp is memory on many machines, and a scratch disk is wanted where memory is not enough.
-fn open_scratch(size: super::quantity::Bytes) -> Result<File, Failure> {
+pub(super) fn open_scratch(size: super::quantity::Bytes) -> Result<File, Failure> {
     let directory = paths::cache()?;
     std::fs::create_dir_all(&directory).map_err(|source| RunError::Open { path: directory.clone(), source })?;
     Ok(scratch::create(&directory, size.0)?)
 }
 
-struct Kernel {
-    vmlinux: File,
-    modules: Option<File>,
+pub(super) struct Kernel {
+    pub(super) vmlinux: File,
+    pub(super) modules: Option<File>,
     /// Of the store.
-    installed: Option<Installed>,
+    pub(super) installed: Option<Installed>,
 }
 
 /// A name of the store, or anything with a slash in it as a path. A store that is empty is the first thing a new user meets: the
 /// error says how to fill it.
-fn open_kernel(wanted: Option<&Path>) -> Result<Kernel, Failure> {
+pub(super) fn open_kernel(wanted: Option<&Path>) -> Result<Kernel, Failure> {
     if let Some(path) = wanted.filter(|path| path.as_os_str().as_bytes().contains(&b'/')) {
         return Ok(Kernel { vmlinux: kernel::image::open(path)?.file, modules: None, installed: None });
     }

@@ -139,6 +139,11 @@ impl Guest {
         }
     }
 
+    /// It has been waited for long enough.
+    pub(super) fn silent(&self, due: &'static str, limit: Duration) -> LaunchError {
+        LaunchError::Silent { due, limit, console: self.console.text() }
+    }
+
     pub(super) async fn hello(&mut self, limit: Duration, timings: &mut Timings) -> Result<Hello, LaunchError> {
         match tokio::time::timeout(limit, self.next(timings)).await {
             Ok(Ok(ToHost::Hello(hello))) => {
@@ -212,6 +217,7 @@ pub(super) fn name(message: &ToHost) -> &'static str {
         ToHost::EnvAcknowledged { .. } => "EnvAcknowledged",
         ToHost::Started { .. } => "Started",
         ToHost::StartFailed { .. } => "StartFailed",
+        ToHost::PutFailed { .. } => "PutFailed",
         ToHost::Stdout { .. } => "Stdout",
         ToHost::Stderr { .. } => "Stderr",
         ToHost::Eof { .. } => "Eof",

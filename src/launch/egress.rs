@@ -26,6 +26,8 @@ const OTHER_DESCRIPTORS: u64 = 512;
 pub struct Egress {
     pub rules: Vec<Rule>,
     pub bundle: BundlePlan,
+    /// The bottle's network, if it has one already.
+    pub subnet: Option<Subnet>,
     /// New connections a second.
     pub rate: Option<u32>,
     /// Bytes a second in each direction.
@@ -100,7 +102,7 @@ impl Network {
     /// The network, what the monitor is to know of it, and the monitor's end of the broker's socket. To be called before the monitor
     /// is started: it inherits the limit on descriptors.
     pub(super) fn plan(egress: Egress, bottle: &str) -> Result<(Self, NetSpec, OwnedFd), EgressError> {
-        let Egress { rules, bundle, rate, bandwidth, ledger } = egress;
+        let Egress { rules, bundle, subnet, rate, bandwidth, ledger } = egress;
         let external = match &bundle {
             BundlePlan::External(address) => Some(*address),
             BundlePlan::None | BundlePlan::Sockets(_) => None,
@@ -111,7 +113,10 @@ impl Network {
         let routes = host::network::routes().map_err(host_error("read the host's routes"))?;
         let routes = routes.into_iter().map(|(address, length)| Cidr::around(address, length));
         let meant = rules.iter().map(Rule::network).chain(external.map(Cidr::single));
-        let subnet = Subnet::allocate(bottle, &routes.chain(meant).collect::<Vec<_>>())?;
+        let subnet = match subnet {
+            Some(subnet) => subnet,
+            None => Subnet::allocate(bottle, &routes.chain(meant).collect::<Vec<_>>())?,
+        };
         let spec = NetSpec {
             gateway: subnet.gateway(),
             guest: subnet.guest(),

@@ -57,6 +57,14 @@ pub enum LaunchError {
     Environment { got: u32, sent: usize },
     #[error("the guest cannot {}: {}", harmless(what), errno(*errno_value))]
     Setup { what: String, errno_value: i32 },
+    #[error("the guest {}: {}", harmless(detail), errno(*errno_value))]
+    Put { detail: String, errno_value: i32 },
+    #[error("cannot read `{}` for the bottle", path.display())]
+    Read {
+        path: std::path::PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("{}", start_failed(*stage, *errno_value, detail, command))]
     Start { stage: StartStage, errno_value: i32, detail: String, command: String },
     #[error(transparent)]
@@ -107,6 +115,10 @@ impl LaunchError {
             Self::Monitor { causes } if causes.iter().any(|cause| cause.contains("too small")) => {
                 Some("give the bottle more with `--mem`".to_owned())
             }
+            Self::Put { detail, .. } if detail.contains("no user") => {
+                Some("an agent's image has a user `node`, uid 1000, with the home `/home/node`".to_owned())
+            }
+            Self::Put { errno_value: libc::ENOSPC, .. } => Some("give the bottle more with `--mem` or `--disk`".to_owned()),
             Self::Start { stage: StartStage::User, .. } => {
                 Some("`--user` takes a name of the image's /etc/passwd, or numbers".to_owned())
             }

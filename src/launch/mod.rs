@@ -3,6 +3,7 @@
 pub mod claim;
 pub mod egress;
 pub mod error;
+pub mod placing;
 pub mod session;
 pub mod signals;
 pub mod streams;
@@ -28,6 +29,7 @@ use bottle_protocol::{
 use claim::Claim;
 use egress::{Egress, Network};
 use nix::sys::resource::UsageWho;
+use placing::Placing;
 use session::{Outcome, Session};
 use std::ffi::CString;
 use std::fs::File;
@@ -66,6 +68,8 @@ pub struct Bottle {
     pub probe: Option<Probe>,
     /// What it may reach; without it there is no network.
     pub egress: Option<Egress>,
+    /// Files that it gets before the command starts.
+    pub placing: Option<Placing>,
 }
 
 /// EROFS, read-only, shared with any number of other bottles, and checked as it is read.
@@ -179,6 +183,13 @@ async fn run(
     }
     let setup = Setup { hostname: bottle.hostname, root: device("vda")?, scratch, network: for_guest };
     guest.sender.send(&ToAgent::Setup(setup))?;
+    if let Some(placing) = &bottle.placing {
+        tokio::select! {
+            placed = placing::place(&mut guest, placing, bottle.boot_limit, timings) => placed?,
+            error = egress::failed(&mut serving) => return Err(error.into()),
+            signal = signals.termination() => return Ok(Outcome::Interrupted(signal)),
+        }
+    }
     let Command { argv, env, cwd, user, tty, stdin } = bottle.command;
     let name = argv.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
     let sent = env.len();

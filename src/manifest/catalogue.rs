@@ -15,7 +15,7 @@ use super::agent::AgentFile;
 use super::bottle::{Bottle, BottleFile};
 use super::directory::Directory;
 use super::error::{Located, ManifestError, Mark};
-use super::extends::{merge, overlay};
+use super::extends::{combine, merge, overlay};
 use super::fault::Fault;
 use super::name::Name;
 use super::nearest::{nearest, there_are};
@@ -301,10 +301,21 @@ impl Catalogue {
         {
             return Err(entry.fault(agent.file.bottle_at, self.no_bottle(wanted)));
         }
-        let mut merged = self.bottle(wanted.as_str())?;
-        let user = std::mem::take(&mut merged.settings.git_gate.user);
-        merged.settings.git_gate.user = overlay(user, agent.file.agent.user.clone());
-        Ok(merged)
+        Ok(for_agent(self.bottle(wanted.as_str())?, agent))
+    }
+
+    /// Other bottles in place of the agent's own, the later over the earlier.
+    ///
+    /// # Errors
+    /// As [`Self::bottle`].
+    pub fn bottles_for(&self, agent: &FoundAgent<'_>, names: &[Name]) -> Result<MergedBottle, CatalogueError> {
+        let mut all = MergedBottle { lineage: vec![], settings: Bottle::default() };
+        for name in names {
+            let next = self.bottle(name.as_str())?;
+            all.lineage.extend(next.lineage);
+            all.settings = combine(all.settings, next.settings);
+        }
+        Ok(for_agent(all, agent))
     }
 
     /// What a text that is to become the bottle `name` comes to: the check of an editor.
@@ -370,6 +381,13 @@ impl Catalogue {
     fn names_of_bottles(&self) -> Vec<String> {
         self.bottles.keys().map(Name::to_string).collect()
     }
+}
+
+/// With the agent's own identity for git over the bottle's.
+fn for_agent(mut bottle: MergedBottle, agent: &FoundAgent<'_>) -> MergedBottle {
+    let user = std::mem::take(&mut bottle.settings.git_gate.user);
+    bottle.settings.git_gate.user = overlay(user, agent.file.agent.user.clone());
+    bottle
 }
 
 /// The directory of manifests in a repository.

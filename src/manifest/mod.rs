@@ -41,7 +41,7 @@ pub use host::{Cidr, Host};
 pub use invalid::{Invalid, RemoteFault};
 pub use name::{Component, Name, Variable};
 pub use nearest::{listed, nearest, there_are};
-pub use remote::Remote;
+pub use remote::{Remote, SSH_PORT};
 pub use warning::Warning;
 
 #[cfg(test)]

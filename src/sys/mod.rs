@@ -2,6 +2,7 @@
 
 pub mod descriptors;
 pub mod environ;
+pub mod held_signals;
 pub mod mapped;
 pub mod passing;
 pub mod positioned;

@@ -29,7 +29,7 @@ fn ip(words: &[&str]) {
 }
 
 /// Greets everyone who connects.
-fn greeter(address: &str) {
+pub fn greeter(address: &str) {
     let listener = TcpListener::bind(address).unwrap();
     thread::spawn(move || listener.incoming().flatten().for_each(|mut guest| guest.write_all(b"hello\n").unwrap()));
 }

@@ -22,23 +22,26 @@ pub struct Terminal {
     slave: OwnedFd,
     output: mpsc::Receiver<Vec<u8>>,
     seen: String,
+    all: String,
 }
 
 impl Terminal {
     /// Runs `bottle-vmm ARGUMENTS` on a terminal of this size, as its controlling terminal.
     pub fn open(rows: u16, cols: u16, arguments: &[&str]) -> Self {
+        Self::open_with(rows, cols, arguments, |_| {})
+    }
+
+    /// The same, with what `surround` sets: variables, the current directory.
+    pub fn open_with(rows: u16, cols: u16, arguments: &[&str], surround: impl FnOnce(&mut Command)) -> Self {
         let pty = openpty(&size(rows, cols), None).unwrap();
         let master = File::from(pty.master);
         let stdio = || Stdio::from(pty.slave.try_clone().unwrap());
         // setsid(1) makes the terminal the controlling one, which std cannot.
-        let child = Command::new("setsid")
-            .args(["--ctty", "--wait", PROGRAM])
-            .args(arguments)
-            .stdin(stdio())
-            .stdout(stdio())
-            .stderr(stdio())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", "--wait", PROGRAM]).args(arguments);
+        command.stdin(stdio()).stdout(stdio()).stderr(stdio());
+        surround(&mut command);
+        let child = command.spawn().unwrap();
         let (sender, output) = mpsc::channel();
         let mut reader = master.try_clone().unwrap();
         std::thread::spawn(move || {
@@ -49,7 +52,12 @@ impl Terminal {
                 }
             }
         });
-        Self { child, master, slave: pty.slave, output, seen: String::new() }
+        Self { child, master, slave: pty.slave, output, seen: String::new(), all: String::new() }
+    }
+
+    /// Everything that has appeared.
+    pub fn shown(&self) -> &str {
+        &self.all
     }
 
     pub fn types(&mut self, text: &str) -> &mut Self {
@@ -68,7 +76,11 @@ impl Terminal {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             match self.output.recv_timeout(left) {
-                Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
+                Ok(bytes) => {
+                    let text = String::from_utf8_lossy(&bytes);
+                    self.seen.push_str(&text);
+                    self.all.push_str(&text);
+                }
                 Err(_) => panic!("`{text}` did not appear; there is: {:?}", self.seen),
             }
         }

@@ -24,6 +24,7 @@ mod modules;
 mod mount;
 mod netlink;
 mod network;
+mod placing;
 mod power;
 mod process;
 mod pty;

@@ -6,13 +6,16 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use bottle_protocol::{ArgumentLimits, Hello, MAX_PROCESSES, ProcessId, Setup, Start, StartStage, ToAgent, ToHost};
+use bottle_protocol::{
+    ArgumentLimits, Hello, MAX_PROCESSES, ProcessId, Put, Setup, Start, StartStage, ToAgent, ToHost,
+};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::link::{Link, LinkError};
 use crate::mount::SetupError;
+use crate::placing::{PlaceError, Transfer};
 use crate::process::Process;
 use crate::reap::Reaper;
 use crate::start::{self, Refusal};
@@ -44,6 +47,7 @@ struct Server<'a> {
     link: Link,
     reaper: Reaper,
     processes: Vec<Process>,
+    transfers: Vec<Transfer>,
     stage: Stage,
     set_up: &'a mut dyn FnMut(&Setup) -> Result<(), SetupError>,
 }
@@ -58,7 +62,8 @@ pub(crate) fn run(socket: OwnedFd, set_up: &mut dyn FnMut(&Setup) -> Result<(), 
         .and_then(|flags| fcntl(&socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)))
         .map_err(|errno| ServeError::Socket(errno.into()))?;
     let reaper = Reaper::new().map_err(ServeError::Wait)?;
-    let mut server = Server { link: Link::new(socket), reaper, processes: Vec::new(), stage: Stage::New, set_up };
+    let link = Link::new(socket);
+    let mut server = Server { link, reaper, processes: Vec::new(), transfers: Vec::new(), stage: Stage::New, set_up };
     server.link.send(&ToHost::Hello(hello()))?;
     server.link.flush()?;
     while server.turn()? {}
@@ -132,6 +137,7 @@ impl Server<'_> {
             (_, Stage::New) => Err(ServeError::Order { what: "another frame", when: "before Setup" }),
             (_, Stage::Useless) => Ok(()),
             (ToAgent::Start(start), Stage::Ready) => self.start(start),
+            (ToAgent::Put(put), Stage::Ready) => self.put(&put),
             (message, Stage::Ready) => self.pass_on(message),
         }
     }
@@ -152,7 +158,7 @@ impl Server<'_> {
 
     fn start(&mut self, start: Start) -> Result<(), ServeError> {
         let id = start.process;
-        if self.process(id).is_some() {
+        if self.is_in_use(id) {
             return Err(ServeError::Order { what: "Start", when: "for a process id in use" });
         }
         let count = u32::try_from(start.env.len()).unwrap_or(u32::MAX);
@@ -176,8 +182,47 @@ impl Server<'_> {
         Ok(self.link.send(&answer)?)
     }
 
+    fn put(&mut self, put: &Put) -> Result<(), ServeError> {
+        if self.is_in_use(put.process) {
+            return Err(ServeError::Order { what: "Put", when: "for a process id in use" });
+        }
+        let transfer = if self.transfers.len() < MAX_PROCESSES { Transfer::new(put) } else { Err(PlaceError::TooMany) };
+        match transfer {
+            Ok(transfer) => self.transfers.push(transfer),
+            Err(error) => self.link.send(&error.answer(put.process))?,
+        }
+        Ok(())
+    }
+
+    /// What is for a transfer and for no process; the rest is given back.
+    fn transfer(&mut self, message: ToAgent) -> Result<Option<ToAgent>, ServeError> {
+        let (ToAgent::Stdin { process, .. } | ToAgent::StdinEof { process }) = &message else {
+            return Ok(Some(message));
+        };
+        let Some(at) = self.transfers.iter().position(|transfer| transfer.id() == *process) else {
+            return Ok(Some(message));
+        };
+        let Some(transfer) = self.transfers.get_mut(at) else { return Ok(None) };
+        let goes_on = match message {
+            ToAgent::Stdin { bytes, .. } => transfer.receive(&bytes, &mut self.link)?,
+            _ => {
+                transfer.finish(&mut self.link)?;
+                false
+            }
+        };
+        if !goes_on {
+            self.transfers.remove(at);
+        }
+        Ok(None)
+    }
+
+    fn is_in_use(&mut self, id: ProcessId) -> bool {
+        self.process(id).is_some() || self.transfers.iter().any(|transfer| transfer.id() == id)
+    }
+
     /// A frame for one process. If that is not there any more, the frame has crossed with its Exited.
     fn pass_on(&mut self, message: ToAgent) -> Result<(), ServeError> {
+        let Some(message) = self.transfer(message)? else { return Ok(()) };
         let result = match message {
             ToAgent::Stdin { process, bytes } => {
                 self.process(process).map_or(Ok(()), |process| process.input().receive(&bytes))
@@ -201,7 +246,7 @@ impl Server<'_> {
                 self.process(process).into_iter().for_each(|process| process.signal(signal));
                 Ok(())
             }
-            ToAgent::Setup(_) | ToAgent::Start(_) | ToAgent::Shutdown => Ok(()), // obeyed before they come here
+            ToAgent::Setup(_) | ToAgent::Start(_) | ToAgent::Put(_) | ToAgent::Shutdown => Ok(()), // obeyed before they come here
         };
         Ok(result.map_err(LinkError::from)?)
     }

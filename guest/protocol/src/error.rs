@@ -31,6 +31,8 @@ pub enum ProtocolError {
     NotText { field: &'static str },
     #[error("field {field} has the unknown value {value}")]
     UnknownValue { field: &'static str, value: u32 },
+    #[error("a path is not absolute, too long, or has an empty, `.` or `..` component")]
+    Path,
     #[error("the command line is empty")]
     NoCommand,
     #[error("the peer is not a guest agent: it begins with {found:02x?}")]

@@ -23,6 +23,7 @@ pub enum Kind {
     OutputCredit = 7,
     Shutdown = 8,
     CloseOutput = 9,
+    Put = 10,
     Hello = 128,
     Ready = 129,
     SetupFailed = 130,
@@ -34,11 +35,12 @@ pub enum Kind {
     StdinCredit = 136,
     Exited = 137,
     EnvAcknowledged = 138,
+    PutFailed = 139,
 }
 
 impl Kind {
     /// Every kind there is.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Setup,
         Self::Start,
         Self::Stdin,
@@ -48,6 +50,7 @@ impl Kind {
         Self::OutputCredit,
         Self::Shutdown,
         Self::CloseOutput,
+        Self::Put,
         Self::Hello,
         Self::Ready,
         Self::SetupFailed,
@@ -59,6 +62,7 @@ impl Kind {
         Self::StdinCredit,
         Self::Exited,
         Self::EnvAcknowledged,
+        Self::PutFailed,
     ];
 
     /// The number on the wire.

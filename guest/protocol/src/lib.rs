@@ -21,6 +21,8 @@
 //!     | ── Started | StartFailed ───────────> |
 //!     | <── Stdin, StdinEof, Resize, Signal ─ |   Credit for output the host has disposed of, CloseOutput for none wanted
 //!     | ── Stdout, Stderr, Eof ─────────────> |   Credit for stdin that the command has taken
+//!     | <────────────────── Put (id, user) ── |   before Start as well; its Stdin is a tree of files
+//!     | ── Exited | PutFailed ──────────────> |
 //!     | ── Exited ──────────────────────────> |   last frame of that process id
 //!     | <─────────────────────── Shutdown ─── |
 //! ```
@@ -39,6 +41,7 @@ pub mod message_to_host;
 pub mod names;
 pub mod network;
 pub mod secret;
+pub mod tree;
 pub mod window;
 mod wire;
 
@@ -46,10 +49,11 @@ pub use arguments::{ArgumentLimits, ArgumentsTooLong};
 pub use decoder::{Decoder, Message};
 pub use error::ProtocolError;
 pub use header::{Data, DataKind, HEADER_LEN, Header, Kind, ProcessId, data_header};
-pub use limits::{CONTROL_PORT, INITIAL_WINDOW, MAX_DATA, MAX_PROCESSES, VERSION};
-pub use message_to_agent::{Setup, Start, ToAgent, WindowSize};
+pub use limits::{CONTROL_PORT, INITIAL_WINDOW, MAX_DATA, MAX_PATH, MAX_PROCESSES, VERSION};
+pub use message_to_agent::{Put, Setup, Start, ToAgent, WindowSize};
 pub use message_to_host::{ExitStatus, Hello, OutputStream, StartStage, ToHost};
 pub use names::{DeviceName, Hostname, InvalidName, SignalNumber};
 pub use network::Network;
 pub use secret::{InvalidVariable, SecretBytes, SecretEnv};
+pub use tree::{Entry, EntryKind, Piece, TreeDecoder};
 pub use window::{ReceiveWindow, Window};

@@ -5,7 +5,7 @@ pub const CONTROL_PORT: u32 = 1024;
 
 /// The version of everything in this crate. The agent travels inside bottle-vmm, so the two differ only when a
 /// foreign agent is booted; then `Hello` says so at once.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// The first bytes of `Hello`: what connects and is not our agent is told apart before anything else is read.
 pub const MAGIC: [u8; 4] = *b"BTLA";
@@ -23,6 +23,9 @@ pub const MAX_CONTROL: u32 = 4 * 1024;
 
 /// Free text inside a control frame, so that text and fixed fields together stay under [`MAX_CONTROL`].
 pub const MAX_TEXT: usize = 2 * 1024;
+
+/// A path of a file that is put into the guest, and what a link points to (`PATH_MAX` less its NUL).
+pub const MAX_PATH: usize = 4095;
 
 /// Bytes that a sender may have under way per stream of a process. Bounds the memory that a slow reader costs either
 /// side; at 64 KiB frames it keeps four of them in flight, which hides the latency of a credit frame.

@@ -17,6 +17,8 @@ pub enum ToAgent {
     Setup(Setup),
     /// Start a command. Answered by `EnvAcknowledged`, then `Started` or `StartFailed`.
     Start(Start),
+    /// Put files into the guest. Answered by `Exited` once all are there, or by `PutFailed`.
+    Put(Put),
     /// Bytes for the standard input; 1 to [`crate::MAX_DATA`].
     Stdin { process: ProcessId, bytes: Data },
     /// No more `Stdin` will come.
@@ -63,6 +65,13 @@ pub struct Start {
     pub stdin: bool,
 }
 
+/// Files to put: they come as `Stdin` of this id, in the form of [`crate::tree`], until `StdinEof`.
+pub struct Put {
+    pub process: ProcessId,
+    /// Whose they will be; as in [`Start`].
+    pub user: CString,
+}
+
 /// The size of a terminal in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowSize {
@@ -77,6 +86,7 @@ impl ToAgent {
         match self {
             Self::Setup(setup) => frame(out, Kind::Setup, None, |out| setup.put(out)),
             Self::Start(start) => start.encode(out),
+            Self::Put(put) => frame(out, Kind::Put, Some(put.process), |out| out.put_counted(put.user.to_bytes())),
             Self::Stdin { bytes, .. } if bytes.is_empty() => Err(ProtocolError::Empty { kind: Kind::Stdin }),
             Self::Stdin { process, bytes } => frame(out, Kind::Stdin, Some(*process), |out| out.put(bytes)),
             Self::StdinEof { process } => frame(out, Kind::StdinEof, Some(*process), |_| ()),
@@ -110,6 +120,7 @@ impl Message for ToAgent {
         let message = match header.kind() {
             Kind::Setup => Self::Setup(Setup::take(&mut fields)?),
             Kind::Start => Self::Start(Start::take(header.owner()?, &mut fields)?),
+            Kind::Put => Self::Put(Put { process: header.owner()?, user: fields.c_string("user")? }),
             Kind::StdinEof => Self::StdinEof { process: header.owner()? },
             Kind::Resize => Self::Resize { process: header.owner()?, size: WindowSize::take(&mut fields)? },
             Kind::Signal => {

@@ -77,6 +77,7 @@ fn golden() {
         (ToAgent::Signal { process: ONE, signal }, frame(6, 1, b"\x0f")),
         (ToAgent::Credit { process: ONE, stream: OutputStream::Stdout, bytes: 5 }, frame(7, 1, b"\x01\x05\0\0\0")),
         (ToAgent::Shutdown, frame(8, 0, b"")),
+        (ToAgent::Put(Put { process: ONE, user: c"u".to_owned() }), frame(10, 1, b"\x01\0\0\0u")),
         (ToAgent::CloseOutput { process: ONE, stream: OutputStream::Stderr }, frame(9, 1, b"\x02")),
     ];
     for (message, bytes) in cases {

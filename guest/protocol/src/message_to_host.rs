@@ -24,6 +24,8 @@ pub enum ToHost {
     Started { process: ProcessId, pid: u32 },
     /// It does not, and this process id is free again. `detail` names the user, path or limit in question.
     StartFailed { process: ProcessId, stage: StartStage, errno: i32, detail: String },
+    /// The files of a `Put` are not all there, and no more are taken; this process id is free again. `detail` names the path.
+    PutFailed { process: ProcessId, errno: i32, detail: String },
     /// Bytes of its standard output, or of its terminal; 1 to [`crate::MAX_DATA`].
     Stdout { process: ProcessId, bytes: Data },
     /// Bytes of its standard error.
@@ -113,6 +115,10 @@ impl ToHost {
                 out.put(&errno.to_le_bytes());
                 out.put_text(detail);
             }),
+            Self::PutFailed { errno, detail, .. } => frame(out, kind, process, |out| {
+                out.put(&errno.to_le_bytes());
+                out.put_text(detail);
+            }),
             Self::Stdout { bytes, .. } | Self::Stderr { bytes, .. } if bytes.is_empty() => {
                 Err(ProtocolError::Empty { kind })
             }
@@ -136,6 +142,7 @@ impl ToHost {
             Self::EnvAcknowledged { process, .. } => (Kind::EnvAcknowledged, Some(process)),
             Self::Started { process, .. } => (Kind::Started, Some(process)),
             Self::StartFailed { process, .. } => (Kind::StartFailed, Some(process)),
+            Self::PutFailed { process, .. } => (Kind::PutFailed, Some(process)),
             Self::Stdout { process, .. } => (Kind::Stdout, Some(process)),
             Self::Stderr { process, .. } => (Kind::Stderr, Some(process)),
             Self::Eof { process, .. } => (Kind::Eof, Some(process)),
@@ -157,6 +164,10 @@ impl ToHost {
                     errno: fields.i32("errno")?,
                     detail: fields.text("detail")?.to_owned(),
                 }
+            }
+            Kind::PutFailed => {
+                let errno = fields.i32("errno")?;
+                Self::PutFailed { process, errno, detail: fields.text("detail")?.to_owned() }
             }
             Kind::Eof => Self::Eof { process, stream: OutputStream::take(fields)? },
             Kind::StdinCredit => Self::Credit { process, bytes: fields.u32("credit")? },

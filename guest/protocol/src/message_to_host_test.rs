@@ -27,7 +27,7 @@ fn golden() {
     let cases = [
         (
             ToHost::Hello(hello()),
-            frame(128, 0, b"BTLA\x03\0\0\0\x20\0\0\0\0\0\0\0\x02\0\0\0\0\0\x05\0\0\x000.1.0\x03\0\0\x006.1"),
+            frame(128, 0, b"BTLA\x04\0\0\0\x20\0\0\0\0\0\0\0\x02\0\0\0\0\0\x05\0\0\x000.1.0\x03\0\0\x006.1"),
         ),
         (ToHost::Ready, frame(129, 0, b"")),
         (ToHost::SetupFailed { what: "no".to_owned(), errno: 2 }, frame(130, 0, b"\x02\0\0\0\x02\0\0\0no")),
@@ -41,6 +41,7 @@ fn golden() {
         (ToHost::Stderr { process: ONE, bytes: b"e".to_vec().into() }, frame(134, 1, b"e")),
         (ToHost::Eof { process: ONE, stream: OutputStream::Stderr }, frame(135, 1, b"\x02")),
         (ToHost::Credit { process: ONE, bytes: 256 }, frame(136, 1, b"\0\x01\0\0")),
+        (ToHost::PutFailed { process: ONE, errno: 2, detail: "x".to_owned() }, frame(139, 1, b"\x02\0\0\0\x01\0\0\0x")),
         (ToHost::Exited { process: ONE, status: ExitStatus::Code(7) }, frame(137, 1, b"\0\x07")),
         (ToHost::Exited { process: ONE, status: ExitStatus::Signal(9) }, frame(137, 1, b"\x01\x09")),
     ];
@@ -57,8 +58,8 @@ fn a_stranger_and_another_version_are_told_apart() {
     stranger[12..16].copy_from_slice(b"SSH-");
     assert_eq!(decoded(&stranger), Err(ProtocolError::Magic { found: *b"SSH-" }));
     // A later version may have anything behind its number, even nothing.
-    let later = [128, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, b'B', b'T', b'L', b'A', 4, 0];
-    assert_eq!(decoded(&later), Err(ProtocolError::Version { found: 4, ours: VERSION }));
+    let later = [128, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, b'B', b'T', b'L', b'A', 5, 0];
+    assert_eq!(decoded(&later), Err(ProtocolError::Version { found: 5, ours: VERSION }));
 }
 
 #[test]

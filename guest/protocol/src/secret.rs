@@ -81,7 +81,7 @@ impl SecretBytes {
     }
 
     /// Wipes and cuts off everything from `len` on.
-    pub(crate) fn truncate(&mut self, len: usize) {
+    pub fn truncate(&mut self, len: usize) {
         if let Some(tail) = self.0.get_mut(len..) {
             tail.zeroize();
         }

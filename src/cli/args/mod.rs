@@ -1,11 +1,13 @@
 //! The command line: what can be typed, its help, and nothing else. Man page and completions are made from it.
 
 mod bench;
+mod bottles;
 mod images;
 mod kernel;
 mod run;
 
 pub use bench::{BenchCommand, BootBench};
+pub use bottles::{BottleArgs, CleanupArgs, ListWhat, MachineArgs, PlanArgs, ResumeArgs, StartArgs, Unattended};
 pub use images::{ImagesArgs, ImagesCommand, InspectArgs, PackArgs};
 pub use kernel::KernelCommand;
 pub use run::{NetMode, RunArgs, SandboxPart};
@@ -28,10 +30,16 @@ pub enum Command {
     Pack(PackArgs),
     Inspect(InspectArgs),
     Images(ImagesArgs),
-    /// List agents and bottles
+    Start(StartArgs),
+    Plan(PlanArgs),
+    Resume(ResumeArgs),
+    Cleanup(CleanupArgs),
+    /// List agents and bottles, or the bottles that run
     ///
     /// A broken file is listed too, and what is wrong with it is said on standard error.
     List {
+        /// `active`: the bottles that run, a line each: backend, identity, agent and services
+        what: Option<ListWhat>,
         /// As JSON
         #[arg(long)]
         json: bool,

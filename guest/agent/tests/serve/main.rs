@@ -6,5 +6,6 @@
 mod commands;
 mod host;
 mod hostile;
+mod placing;
 mod streams;
 mod terminal;

@@ -1,0 +1,174 @@
+//! What can be typed to plan, start, bring back and clear away the bottles of agents.
+
+use super::super::egress::BundleWord;
+use super::super::quantity::{Bytes, Seconds};
+use crate::manifest::Name;
+use clap::Args;
+use clap::builder::FalseyValueParser;
+use std::path::PathBuf;
+
+/// What `list` lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ListWhat {
+    Active,
+}
+
+/// Start an agent in a bottle of its own
+///
+/// Shows what the bottle is given, asks, and starts it. Secrets that its manifest asks for are asked for at every start, and kept nowhere.
+#[derive(Debug, Args)]
+#[command(after_help = START_EXAMPLES)]
+pub struct StartArgs {
+    /// The agent, by its name in `list`
+    pub agent: Option<String>,
+
+    #[command(flatten)]
+    pub bottle: BottleArgs,
+
+    #[command(flatten)]
+    pub unattended: Unattended,
+
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+/// What of a bottle is chosen when it is planned.
+#[derive(Debug, Args)]
+pub struct BottleArgs {
+    /// Copy the current directory into the bottle, as ~/workspace
+    #[arg(long)]
+    pub cwd: bool,
+
+    /// Take this bottle in place of the agent's own (repeatable: the later over the earlier)
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub bottle: Vec<Name>,
+
+    /// Call it by this identity [default: the agent's name and five digits]
+    #[arg(long, value_name = "NAME")]
+    pub label: Option<String>,
+}
+
+/// How much is asked.
+#[derive(Debug, Args)]
+pub struct Unattended {
+    /// Show what would be started, write its state, and stop
+    #[arg(long, env = "BOT_BOTTLE_DRY_RUN", value_parser = FalseyValueParser::new(), hide_env_values = true)]
+    pub dry_run: bool,
+
+    /// Do not ask whether to start
+    #[arg(short, long)]
+    pub yes: bool,
+
+    /// Nobody is there: do not ask, and give the agent its task
+    #[arg(long, requires = "prompt")]
+    pub headless: bool,
+
+    /// The task, for --headless
+    #[arg(long, value_name = "TEXT", requires = "headless")]
+    pub prompt: Option<String>,
+}
+
+/// The machine around a bottle.
+#[derive(Debug, Args)]
+pub struct MachineArgs {
+    /// Where the gateways are: external=ADDRESS, a bundle that runs already; or sockets=DIR, where each listens on PORT.sock
+    #[arg(long, value_name = "KIND=WHERE")]
+    pub bundle: Option<BundleWord>,
+
+    /// vCPUs
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub cpus: u8,
+
+    /// Memory of the guest, taken from the host as it is used (e.g. 4G)
+    #[arg(short, long, value_name = "SIZE", default_value = "2G")]
+    pub mem: Bytes,
+
+    /// What the agent writes goes to a sparse disk of this size, thrown away afterwards, instead of into memory (e.g. 20G)
+    #[arg(long, value_name = "SIZE")]
+    pub disk: Option<Bytes>,
+
+    /// Kernel: a name of `kernel list`, or the path of a vmlinux or bzImage [default: the first of the list]
+    #[arg(long, value_name = "NAME|PATH", env = "BOTTLE_VMM_KERNEL")]
+    pub kernel: Option<PathBuf>,
+
+    /// How long the guest may take to come up
+    #[arg(long, value_name = "TIME", default_value = "60", hide_short_help = true)]
+    pub boot_timeout: Seconds,
+}
+
+const START_EXAMPLES: &str = "\
+Examples:
+  bottle-vmm start coder --dry-run
+  bottle-vmm start coder --cwd --bundle external=192.0.2.2
+  bottle-vmm start coder --bottle dev --bottle docs --label fix-login
+  bottle-vmm start coder --headless --prompt 'fix the tests'";
+
+/// Show everything that an agent's bottle would be, and leave nothing behind
+///
+/// Secrets are named, never asked for or shown.
+#[derive(Debug, Args)]
+#[command(after_help = PLAN_EXAMPLES)]
+pub struct PlanArgs {
+    /// The agent, by its name in `list`
+    pub agent: Option<String>,
+
+    #[command(flatten)]
+    pub bottle: BottleArgs,
+
+    /// As JSON, with everything that is left out for people
+    #[arg(long)]
+    pub json: bool,
+}
+
+const PLAN_EXAMPLES: &str = "\
+Examples:
+  bottle-vmm plan coder
+  bottle-vmm plan coder --cwd --json | jq .egress_plan.routes";
+
+/// Start a bottle again that was kept, under its identity and in its network
+///
+/// It is a fresh machine: what comes back is what it is given, not what it wrote. Secrets are asked for again.
+#[derive(Debug, Args)]
+#[command(after_help = RESUME_EXAMPLES)]
+pub struct ResumeArgs {
+    /// The bottle
+    pub identity: Option<String>,
+
+    #[command(flatten)]
+    pub unattended: Unattended,
+
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+const RESUME_EXAMPLES: &str = "\
+Examples:
+  bottle-vmm resume coder-4f2k9
+  bottle-vmm resume coder-4f2k9 --dry-run";
+
+/// Remove what bottles left that were killed
+///
+/// Bottles that run, that are to be kept, or that are bot-bottle's are not touched.
+#[derive(Debug, Args)]
+#[command(after_help = CLEANUP_EXAMPLES)]
+pub struct CleanupArgs {
+    /// Only tell what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+const CLEANUP_EXAMPLES: &str = "\
+Examples:
+  bottle-vmm cleanup --dry-run
+  bottle-vmm cleanup --yes";
+
+fn name(text: &str) -> Result<Name, String> {
+    Name::new(text).map_err(|invalid| match invalid.hint() {
+        Some(hint) => format!("{invalid}: {hint}"),
+        None => invalid.to_string(),
+    })
+}

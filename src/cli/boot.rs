@@ -1,0 +1,184 @@
+//! A plan that was said yes to becomes a bottle, and the bottle the agent's exit code.
+//!
+//! One story: image, kernel, environment, files, network, boot; then what was held for the bottle is given back, in reverse, by dropping it:
+//! machine, network, name, state. Whatever the way out, a signal included, that is what happens; only a state that something has
+//! marked is kept.
+
+use super::args::MachineArgs;
+use super::egress::{self, BundleWord};
+use super::env::Variables;
+use super::report::{Failure, note};
+use super::run::{self, Kernel, MIB};
+use super::{fit, images, progress};
+use crate::builder::{self, Origin};
+use crate::host::kvm;
+use crate::image::{self, Artifact, Cache};
+use crate::launch::claim::Claim;
+use crate::launch::egress::Egress;
+use crate::launch::placing::{Placed, Placing};
+use crate::launch::timings::Timings;
+use crate::launch::{self, Bottle, Command, LaunchError, RootDisk};
+use crate::monitor::sandbox::Confinement;
+use crate::net::ledger::Ledger;
+use crate::plan::environment::{Origin as ValueOrigin, endpoints};
+use crate::plan::git_gate::GUEST_GITCONFIG;
+use crate::plan::provider::GUEST_PROMPT;
+use crate::plan::{BottlePlan, Gateways, Prepared, Secrets};
+use bottle_protocol::Hostname;
+use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+
+pub(super) fn gateways(machine: &MachineArgs) -> Gateways {
+    match machine.bundle {
+        None => Gateways::None,
+        Some(BundleWord::External(address)) => Gateways::External(address),
+        Some(BundleWord::Sockets(_)) => Gateways::Sockets,
+    }
+}
+
+pub(super) fn boot(prepared: Prepared, machine: &MachineArgs, headless: bool) -> Result<ExitCode, Failure> {
+    let Prepared { plan, secrets, mut state, subnet, .. } = prepared;
+    let claim = Claim::new(&plan.machine_name).map_err(LaunchError::from)?;
+    let kvm = kvm::open().map_err(LaunchError::from)?;
+    let Kernel { vmlinux: kernel, modules, installed } = run::open_kernel(machine.kernel.as_deref())?;
+    let image = open_image(&plan)?;
+    fit::check(installed.as_ref(), image.manifest().root.compression)?;
+    let scratch = machine.disk.map(run::open_scratch).transpose()?;
+    run::forbid_dumps();
+    let tty = !headless && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let hostname = Hostname::new(&plan.machine_name).map_err(|error| Failure::new(error, None))?;
+    let env = environment(&plan, secrets, &image.manifest().config.env, machine.bundle.is_some(), tty);
+    let ledger = Arc::new(Mutex::new(Ledger::new(None)));
+    let egress = match &machine.bundle {
+        Some(word) => Some(Egress {
+            rules: vec![],
+            bundle: egress::bundle_plan(word)?,
+            subnet: Some(subnet),
+            rate: None,
+            bandwidth: None,
+            ledger: Arc::clone(&ledger),
+        }),
+        None => None,
+    };
+    let bottle = Bottle {
+        claim,
+        kvm,
+        hostname,
+        vcpus: machine.cpus,
+        memory_mib: machine.mem.0 / MIB,
+        kernel,
+        modules,
+        kernel_args: String::new(),
+        root: RootDisk { tree: image.tree(), name: image.path().display().to_string(), file: image.into_file() },
+        scratch,
+        command: command(&plan, env, tty, !headless)?,
+        console: false,
+        boot_limit: machine.boot_timeout.0,
+        time_limit: None,
+        measure: false,
+        confinement: Confinement::default(),
+        probe: None,
+        egress,
+        placing: Some(Placing { user: run::c_string(OsStr::new(plan.guest_user), "the user")?, files: files(&plan) }),
+    };
+    let marked = state.take_mark();
+    let outcome = launch::launch(bottle, &mut Timings::default());
+    if let Some(summary) = egress::summary(&ledger) {
+        note(&summary);
+    }
+    if outcome.is_err() && marked {
+        state.mark()?; // it has not come to the end that it was marked for
+    }
+    let outcome = outcome?;
+    if state.ended() {
+        note(&format!("the bottle was kept: `bottle-vmm resume {}`", state.slug()));
+    }
+    Ok(ExitCode::from(outcome.exit_code()))
+}
+
+/// Built from its Dockerfile, or found under its name, and packed unless it is in the cache.
+fn open_image(plan: &BottlePlan) -> Result<Artifact, Failure> {
+    let cache = Cache::open_default()?;
+    let progress = progress::of(None, false);
+    let withheld: Vec<OsString> = plan.guest_env.iter().filter_map(|(_, origin)| host_variable(origin)).collect();
+    if let Some(path) = &plan.agent_dockerfile {
+        let origin = Origin::Dockerfile { path: path.clone(), context: None };
+        return Ok(builder::open(&origin, &withheld, &cache, &*progress)?);
+    }
+    let reference = Path::new(&plan.agent_image_ref);
+    match images::origin(Some(reference), None, None) {
+        Some(origin) => Ok(builder::open(&origin, &withheld, &cache, &*progress)?),
+        None => Ok(image::open(&images::source(reference), &cache, &*progress)?),
+    }
+}
+
+fn host_variable(origin: &ValueOrigin) -> Option<OsString> {
+    match origin {
+        ValueOrigin::Host { from } => Some(from.as_str().into()),
+        _ => None,
+    }
+}
+
+/// The image's, then the bottle's and the provider's, then where the gateways are.
+fn environment(plan: &BottlePlan, secrets: Secrets, image: &[String], gateways: bool, tty: bool) -> Variables {
+    let mut variables = Variables::of_image(image, &plan.machine_name, tty);
+    variables.set_known("USER", plan.guest_user.as_bytes());
+    variables.set_known("HOME", plan.guest_home.as_bytes());
+    for (name, origin) in plan.guest_env.iter() {
+        match origin {
+            ValueOrigin::Literal { value } | ValueOrigin::Fixed { value } | ValueOrigin::Provider { value } => {
+                variables.set_known(name.as_str(), value.as_bytes());
+            }
+            ValueOrigin::Host { .. } | ValueOrigin::Secret { .. } => {}
+        }
+    }
+    for (name, value) in secrets.env.forwarded {
+        variables.set_known(name.as_str(), value.expose());
+    }
+    if gateways {
+        let (git, supervise) = (!plan.git_gate_plan.repos.is_empty(), plan.supervise_plan.is_some());
+        for (name, value) in endpoints(plan.bundle_ip, git, supervise) {
+            variables.set_known(name, value.as_bytes());
+        }
+    }
+    variables
+}
+
+fn command(plan: &BottlePlan, variables: Variables, tty: bool, stdin: bool) -> Result<Command, Failure> {
+    let words = plan.agent_provision.argv.iter();
+    Ok(Command {
+        argv: words.map(|word| run::c_string(OsStr::new(word), "the agent's command")).collect::<Result<_, _>>()?,
+        env: variables.into_secret()?,
+        cwd: run::c_string(OsStr::new(&plan.workspace_plan.workdir), "the working directory")?,
+        user: run::c_string(OsStr::new(plan.guest_user), "the user")?,
+        tty,
+        stdin,
+    })
+}
+
+/// Prompt, provider, git, skills, workspace.
+fn files(plan: &BottlePlan) -> Vec<Placed> {
+    const PRIVATE: Option<u16> = Some(0o600);
+    let file =
+        |host: &PathBuf, guest: &str| Placed { host: host.clone(), guest: guest.into(), mode: PRIVATE, replace: false };
+    let mut files = vec![file(&plan.prompt_file, GUEST_PROMPT)];
+    files.extend(plan.agent_provision.files.iter().map(|it| file(&it.host_path, &it.guest_path)));
+    files.extend(plan.git_gate_plan.gitconfig.iter().map(|path| file(path, GUEST_GITCONFIG)));
+    files.extend(plan.skills.iter().map(|skill| Placed {
+        host: skill.host_path.clone(),
+        guest: PathBuf::from(&skill.guest_path),
+        mode: None,
+        replace: true,
+    }));
+    let workspace = plan.workspace_plan.host_path.as_ref().zip(plan.workspace_plan.guest_path.as_ref());
+    files.extend(workspace.map(|(host, guest)| Placed {
+        host: host.clone(),
+        guest: PathBuf::from(guest),
+        mode: None,
+        replace: true,
+    }));
+    files
+}

@@ -1,0 +1,128 @@
+//! `bottle-vmm start` and `resume`: what was typed becomes a plan, is shown, and is started if the answer is yes.
+
+use super::args::{BottleArgs, MachineArgs, ResumeArgs, StartArgs, Unattended};
+use super::ask::Asker;
+use super::report::{Failure, note};
+use super::tty::{HostValues, Tty};
+use super::{boot, info, manifests, run, summary};
+use crate::manifest::{Catalogue, Places, there_are};
+use crate::paths;
+use crate::plan::{
+    BottleSpec, Depth, Host, PlanError, Prepared, Request, Slug, StateRoot, preflight, prepare, resume as resumed,
+};
+use std::process::ExitCode;
+
+/// What was said no to is not there; a script is not to go on.
+const NOT_STARTED: u8 = 1;
+
+/// An agent, and all that its plan is made from.
+pub(super) struct Chosen {
+    pub host: Host,
+    pub catalogue: Catalogue,
+    pub spec: BottleSpec,
+}
+
+pub fn start(args: StartArgs) -> Result<ExitCode, Failure> {
+    let chosen = choose(args.agent, args.bottle)?;
+    go(chosen, args.unattended, &args.machine)
+}
+
+pub fn resume(args: ResumeArgs) -> Result<ExitCode, Failure> {
+    let host = host()?;
+    let Some(identity) = args.identity else { return Err(which_bottle(&host)) };
+    let spec = resumed(&host, &Slug::new(&identity)?)?;
+    // Agents of the repository that it was started in, and paths that begin there.
+    let host = Host { current: spec.user_cwd.clone(), ..host };
+    let places = Places { current: host.current.clone(), ..manifests::places()? };
+    let catalogue = Catalogue::open(&places)?;
+    go(Chosen { host, catalogue, spec }, args.unattended, &args.machine)
+}
+
+pub(super) fn choose(agent: Option<String>, bottle: BottleArgs) -> Result<Chosen, Failure> {
+    let host = host()?;
+    let catalogue = manifests::open()?;
+    let Some(agent_name) = agent else { return Err(info::which(&catalogue)) };
+    let spec = BottleSpec {
+        agent_name,
+        bottle_names: bottle.bottle,
+        copy_cwd: bottle.cwd,
+        user_cwd: host.current.clone(),
+        identity: String::new(),
+        label: bottle.label.unwrap_or_default(),
+    };
+    Ok(Chosen { host, catalogue, spec })
+}
+
+fn host() -> Result<Host, Failure> {
+    let Places { own, home, current } = manifests::places()?;
+    let codex_home = paths::codex_home();
+    let image = std::env::var_os("BOT_BOTTLE_IMAGE").filter(|image| !image.is_empty());
+    let image = image.map(|image| image.into_string().map_err(|image| PlanError::NotUnicode { path: image.into() }));
+    Ok(Host { own, home, current, image: image.transpose()?, codex_home })
+}
+
+fn which_bottle(host: &Host) -> Failure {
+    let kept = StateRoot::new(&host.own).all().unwrap_or_default();
+    let kept: Vec<_> = kept.iter().filter(|found| !found.held).map(|found| found.slug.as_str()).collect();
+    let hint = match kept.as_slice() {
+        [] => "none was kept: `start` makes a new one".to_owned(),
+        kept => there_are(kept),
+    };
+    Failure::new("which bottle?", Some(hint))
+}
+
+fn go(chosen: Chosen, how: Unattended, machine: &MachineArgs) -> Result<ExitCode, Failure> {
+    let Chosen { host, catalogue, spec } = chosen;
+    run::check_memory(machine.mem)?;
+    let asks = !(how.dry_run || how.yes || how.headless);
+    let mut values = HostValues::default();
+    if asks {
+        let tty = Tty::open().map_err(|_| {
+            let hint =
+                "`--yes` starts without asking, `--headless --prompt TEXT` also gives the agent its task".to_owned();
+            Failure::new("`start` asks before it starts, and there is no terminal", Some(hint))
+        })?;
+        values.tty = Some(tty);
+    }
+    let depth = if how.dry_run { Depth::Look } else { Depth::Start };
+    let gateways = boot::gateways(machine);
+    let request = Request { spec, task: how.prompt, depth, gateways, machine: preflight::check() };
+    let mut prepared = prepare(&catalogue, &host, request, &mut values)?;
+    warn(&catalogue, &prepared);
+    show(&summary::preflight(&prepared.plan));
+    if how.dry_run {
+        prepared.state.keep();
+        note(&format!(
+            "dry run: nothing was started; `resume {0}` starts it, `cleanup` removes what was written",
+            prepared.plan.slug
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if asks && !confirmed(values.tty.take())? {
+        note("not started");
+        return Ok(ExitCode::from(NOT_STARTED));
+    }
+    // From here on signals are the launcher's to deal with.
+    values.tty = None;
+    boot::boot(prepared, machine, how.headless)
+}
+
+fn confirmed(tty: Option<Tty>) -> Result<bool, Failure> {
+    let Some(tty) = tty else { return Ok(false) };
+    let mut asker = Asker::on(tty).map_err(|error| Failure::new(error, None))?;
+    asker.yes("Start it?", false)
+}
+
+/// What was seen and not used, and why the bottle could not run here.
+#[expect(clippy::print_stderr, reason = "this is where warnings reach people")]
+pub(super) fn warn(catalogue: &Catalogue, prepared: &Prepared) {
+    manifests::warn(catalogue);
+    if let Some(unfit) = &prepared.unfit {
+        eprintln!("bottle-vmm: warning: it could not run on this machine: {unfit}");
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "for the person who is about to say yes")]
+fn show(text: &str) {
+    eprint!("{text}");
+}

@@ -1,0 +1,138 @@
+//! A plan as people read it before they say yes: aligned, within 80 columns, no colour. Names of variables, never a value; nothing that
+//! only a program needs.
+
+use crate::manifest::matches::{Match, PathRule};
+use crate::manifest::{Name, Source};
+use crate::plan::BottlePlan;
+use crate::plan::egress::PlannedRoute;
+use crate::plan::git_gate::PlannedRepo;
+
+const WIDTH: usize = 80;
+const LABEL: usize = 11;
+
+type Rows = Vec<(&'static str, Vec<String>)>;
+
+/// What is shown before a bottle is started.
+pub fn preflight(plan: &BottlePlan) -> String {
+    render(&rows(plan))
+}
+
+/// The same, and what `plan` shows besides.
+pub fn whole(plan: &BottlePlan) -> String {
+    let mut rows = rows(plan);
+    rows.extend([
+        ("image", vec![plan.agent_image_ref.clone()]),
+        ("built from", plan.agent_dockerfile.iter().map(|path| path.display().to_string()).collect()),
+        ("command", vec![plan.agent_provision.argv.join(" ")]),
+        ("in", vec![plan.workspace_plan.workdir.clone()]),
+        ("machine", vec![plan.machine_name.clone()]),
+        ("network", vec![format!("{}, gateways at {}", plan.bundle_subnet, plan.bundle_ip)]),
+    ]);
+    render(&rows)
+}
+
+fn rows(plan: &BottlePlan) -> Rows {
+    let hidden = |name: &&str| plan.agent_provision.hidden_env_names.iter().any(|hidden| hidden.as_str() == *name);
+    let env: Vec<_> = plan.guest_env.names().filter(|name| !hidden(name)).collect();
+    let skills: Vec<_> = plan.skills.iter().map(|skill| skill.name.as_str()).collect();
+    let user = &plan.git_gate_plan.user;
+    let user = [user.name.clone(), user.email.as_ref().map(|email| format!("<{email}>"))];
+    let workspace = plan.workspace_plan.host_path.as_ref().map(|path| format!("a copy of {}", path.display()));
+    let theirs = if plan.agent_source == Source::Repository { ", of this repository" } else { "" };
+    vec![
+        ("agent", vec![format!("{}{theirs}", plan.spec.agent_name)]),
+        ("bottle", vec![lineage(plan)]),
+        ("provider", vec![plan.agent_provision.runtime.template.clone()]),
+        ("env", some(env.join(", "))),
+        ("skills", some(skills.join(", "))),
+        ("workspace", workspace.into_iter().collect()),
+        ("git user", some(user.into_iter().flatten().collect::<Vec<_>>().join(" "))),
+        ("git", plan.git_gate_plan.repos.iter().map(repo_line).collect()),
+        ("egress", plan.egress_plan.routes.iter().map(route_line).collect()),
+        ("supervise", vec![if plan.supervise_plan.is_some() { "yes" } else { "no" }.to_owned()]),
+    ]
+}
+
+/// The root first; side by side where several were given.
+fn lineage(plan: &BottlePlan) -> String {
+    let mut text = String::new();
+    for (index, name) in plan.bottle_lineage.iter().enumerate() {
+        let last = index.checked_sub(1).and_then(|before| plan.bottle_lineage.get(before));
+        let beside = last.is_some_and(|last: &Name| plan.spec.bottle_names.contains(last));
+        text += if beside {
+            " + "
+        } else if index > 0 {
+            " → "
+        } else {
+            ""
+        };
+        text += name.as_str();
+    }
+    text
+}
+
+fn some(text: String) -> Vec<String> {
+    if text.is_empty() { vec![] } else { vec![text] }
+}
+
+fn repo_line(repo: &PlannedRepo) -> String {
+    let pinned = if repo.forwards { "" } else { " (no host_key: nothing will be forwarded)" };
+    format!("{} → {}:{}{pinned}", repo.name, repo.upstream.host, repo.upstream.port)
+}
+
+fn route_line(route: &PlannedRoute) -> String {
+    let auth = route.auth.as_ref().map(|auth| format!(" [auth:{}]", auth.scheme.as_str())).unwrap_or_default();
+    let matches = match route.matches.as_slice() {
+        [] => String::new(),
+        [only] => paths(only).unwrap_or_else(|| " 1 match rule".to_owned()),
+        rules => format!(" {} match rules", rules.len()),
+    };
+    format!("{}{auth}{matches}", route.host)
+}
+
+/// The beginnings of paths, where a rule has nothing else.
+fn paths(rule: &Match) -> Option<String> {
+    let prefix = |path: &PathRule| match path {
+        PathRule::Prefix(path) => Some(format!(" {path}")),
+        PathRule::Exact(_) | PathRule::Regex(_) => None,
+    };
+    if rule.methods.is_empty() && rule.headers.is_empty() { rule.paths.iter().map(prefix).collect() } else { None }
+}
+
+/// What is empty is left out.
+fn render(rows: &Rows) -> String {
+    let mut text = String::new();
+    for (label, items) in rows {
+        let lines = items.iter().flat_map(|item| wrapped(item, WIDTH - LABEL));
+        for (index, line) in lines.enumerate() {
+            let label = if index == 0 { label } else { "" };
+            text += format!("{label:LABEL$}{line}").trim_end();
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// Broken at blanks, and within a word only if that alone is too long for a line.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let letters: Vec<char> = word.replace(char::is_control, "\u{fffd}").chars().collect();
+        for (index, piece) in letters.chunks(width.max(1)).enumerate() {
+            let piece: String = piece.iter().collect();
+            match lines.last_mut() {
+                Some(line) if line.is_empty() => *line = piece,
+                Some(line) if index == 0 && line.chars().count() + 1 + piece.chars().count() <= width => {
+                    line.push(' ');
+                    line.push_str(&piece);
+                }
+                _ => lines.push(piece),
+            }
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+#[path = "summary_test.rs"]
+mod tests;

@@ -1,0 +1,92 @@
+//! Why there is no plan.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::identity::NoSlug;
+use super::preflight::Preflight;
+use super::provider::ProviderError;
+use super::state::StateError;
+use crate::manifest::resolve::ResolveError;
+use crate::manifest::{CatalogueError, listed};
+use crate::net::subnet::SubnetError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    #[error(transparent)]
+    Preflight(#[from] Preflight),
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Subnet(#[from] SubnetError),
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    #[error(transparent)]
+    Identity(#[from] NoSlug),
+    #[error("agent `{agent}` has the skill `{name}`, and `{}` is no directory", path.display())]
+    NoSkill { agent: String, name: String, path: PathBuf },
+    #[error("the key of repository `{repo}`, `{}`, cannot be read", path.display())]
+    NoKey {
+        repo: String,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{}, which {} a token, {} not set in this environment", listed(names), if names.len() == 1 { "holds" } else { "hold each" }, if names.len() == 1 { "is" } else { "are" })]
+    NoToken { names: Vec<String> },
+    #[error("`{path}` begins in the home directory, and HOME is not an absolute path")]
+    NoHome { path: String },
+    #[error("`{}` is not Unicode", path.display())]
+    NotUnicode { path: PathBuf },
+    #[error("the directory that bottle `{slug}` has a copy of, `{}`, is not there any more", path.display())]
+    NoDirectory { slug: String, path: PathBuf },
+    #[error("bottle `{slug}` was made by the backend `{backend}` of bot-bottle")]
+    OtherBackend { slug: String, backend: String },
+    #[error("agent `{agent}` needs {}, which this version does not bring", gateways(needed))]
+    NoGateways { agent: String, needed: Vec<&'static str> },
+    #[error("cannot read the host's routes")]
+    Routes(#[source] io::Error),
+}
+
+fn gateways(needed: &[&'static str]) -> String {
+    format!("the {} {}", if needed.len() == 1 { "gateway" } else { "gateways" }, listed(needed))
+}
+
+impl PlanError {
+    /// The way out.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Catalogue(error) => error.hint(),
+            Self::Preflight(error) => error.hint(),
+            Self::Provider(error) => error.hint(),
+            Self::State(error) => error.hint(),
+            Self::Subnet(error) => error.hint(),
+            Self::Resolve(error) => error.hint(),
+            Self::Identity(error) => error.hint(),
+            Self::NoSkill { .. } => Some("put it there, or take it out of the agent's `skills`".to_owned()),
+            Self::NoKey { .. } => Some(
+                "`identity` is a path of this host: `~` is your home, a relative one begins where the command is run"
+                    .to_owned(),
+            ),
+            Self::NoToken { names } => Some(format!(
+                "`export {}=…` first; the gateways put it into requests, the agent never sees it",
+                names.first()?
+            )),
+            Self::NoHome { .. } => Some("set HOME".to_owned()),
+            Self::NotUnicode { .. } => {
+                Some("bottles are described in JSON: rename it, or use another place".to_owned())
+            }
+            Self::NoDirectory { .. } => Some("put it back, or `start` a new bottle".to_owned()),
+            Self::OtherBackend { .. } => Some("go on with it there: `bot-bottle resume`".to_owned()),
+            Self::NoGateways { .. } => Some(
+                "start a bundle (bot-bottle's), and say where it is: `--bundle external=ADDRESS`, or `--bundle sockets=DIR`".to_owned(),
+            ),
+            Self::Routes(_) => None,
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What bottles left that were not ended but killed. Law: a bottle that somebody runs, that is to be kept, or that is bot-bottle's is
+//! none; and finding changes nothing.
+//!
+//! There is little to find. Names, networks and sockets are abstract, scratch disks have no name, and a monitor dies with its launcher:
+//! what stays is the state, and a process only where the kernel was kept from ending it.
+
+use super::identity::Slug;
+use super::state::metadata::Metadata;
+use super::state::processes::Process;
+use super::state::{Found, StateError, StateRoot};
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Leftover {
+    pub slug: Slug,
+    /// The agent, if the record can be read.
+    pub agent: Option<String>,
+    pub processes: Vec<Process>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LeftoverError {
+    #[error("cannot end process {pid} ({role}) of `{slug}`: {errno}")]
+    Process { slug: Slug, role: String, pid: i32, errno: nix::Error },
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl LeftoverError {
+    /// The way out.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Process { .. } => Some("it is another user's: ask whoever that is, or be root".to_owned()),
+            Self::State(error) => error.hint(),
+        }
+    }
+}
+
+/// # Errors
+/// The state cannot be read.
+pub fn find(root: &StateRoot) -> Result<Vec<Leftover>, StateError> {
+    Ok(root.all()?.into_iter().filter_map(leftover).collect())
+}
+
+fn leftover(found: Found) -> Option<Leftover> {
+    let launched = found.alive.iter().any(|process| process.role == "launcher");
+    // Without a record it never came to be; the record of another tool is that tool's.
+    let ours = found.metadata.as_ref().map_or(found.unrecorded(), Metadata::is_ours);
+    if found.held || launched || found.preserved || !ours {
+        return None;
+    }
+    let agent = found.metadata.ok().map(|metadata| metadata.agent_name);
+    Some(Leftover { slug: found.slug, agent, processes: found.alive })
+}
+
+/// Ends what runs and removes what lies there.
+///
+/// # Errors
+/// [`LeftoverError`]; a bottle that somebody has started in the meantime is left alone.
+pub fn remove(root: &StateRoot, leftover: &Leftover) -> Result<(), LeftoverError> {
+    for process in &leftover.processes {
+        process.end().map_err(|errno| LeftoverError::Process {
+            slug: leftover.slug.clone(),
+            role: process.role.clone(),
+            pid: process.pid,
+            errno,
+        })?;
+    }
+    Ok(root.remove(&leftover.slug)?)
+}
+
+#[cfg(test)]
+#[path = "leftovers_test.rs"]
+mod tests;

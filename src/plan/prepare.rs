@@ -1,0 +1,235 @@
+//! From what was asked for to the plan, in bot-bottle's order. Law: the order is the point: nothing is written before all that can be
+//! wrong without it is found, the record comes before anything that may take its time, and nothing is started.
+
+use std::path::Path;
+
+use ipnet::Ipv4Net;
+
+use super::bottle_plan::BottlePlan;
+use super::environment::GuestEnv;
+use super::git_gate::{self, PlannedKey, PlannedRepo};
+use super::identity::Slug;
+use super::provider::{Provider, Provisioned};
+use super::spec::{BottleSpec, Depth, Gateways, Host, Request};
+use super::state::metadata::Metadata;
+use super::state::{State, StateError, StateRoot};
+use super::workspace::WorkspacePlan;
+use super::{GUEST_HOME, GUEST_USER, PlanError, Preflight, egress, image, skills, supervise};
+use crate::host::network;
+use crate::manifest::env::{Env, EnvEntry};
+use crate::manifest::resolve::{ResolvedEnv, Values, resolve};
+use crate::manifest::{Bottle, Catalogue, FoundAgent, Invalid, MergedBottle, Name, Variable};
+use crate::net::policy::Cidr;
+use crate::net::subnet::Subnet;
+use bottle_protocol::SecretBytes;
+use std::collections::BTreeMap;
+
+/// How many bottles may have one label.
+const LABELLED_MAX: usize = 99;
+
+/// A plan, and what is held for it. Dropping it gives all back: a bottle that is not kept was never there.
+pub struct Prepared {
+    pub plan: BottlePlan,
+    pub secrets: Secrets,
+    pub state: State,
+    pub subnet: Subnet,
+    /// Why a bottle could not run on this machine, for a look that does not mind.
+    pub unfit: Option<Preflight>,
+}
+
+/// What must not be seen. No `Debug`.
+pub struct Secrets {
+    /// The agent's own.
+    pub env: ResolvedEnv,
+    /// The egress proxy's, and nobody else's.
+    pub provisioned: BTreeMap<Variable, SecretBytes>,
+}
+
+/// # Errors
+/// [`PlanError`]; nothing is left of a new bottle then.
+pub fn prepare(
+    catalogue: &Catalogue,
+    host: &Host,
+    request: Request,
+    values: &mut dyn Values,
+) -> Result<Prepared, PlanError> {
+    let Request { spec, task, depth, gateways, machine } = request;
+    host.check()?;
+    let agent = catalogue.agent(&spec.agent_name)?;
+    let MergedBottle { lineage, settings } = bottle_of(catalogue, &agent, &spec)?;
+    let skills = skills::find(&agent, host)?;
+    let repos = git_gate::check(&settings.git_gate, host)?;
+    let unfit = match (machine, depth) {
+        (Err(error), Depth::Start) => return Err(error.into()),
+        (checked, _) => checked.err(),
+    };
+    let agent_provider = settings.agent_provider.clone().unwrap_or_default();
+    let provider = Provider::find(&agent_provider, host)?;
+    let needed = needed_gateways(&settings, &provider);
+    if depth == Depth::Start && gateways == Gateways::None && !needed.is_empty() {
+        return Err(PlanError::NoGateways { agent: agent.name.to_string(), needed });
+    }
+    let workspace = WorkspacePlan::new(&spec);
+    let state = open_state(host, &agent, &spec)?;
+    let subnet = subnet_of(state.slug(), gateways)?;
+    let mut env = environment(&settings.env, depth, values)?;
+    let bundle_ip = match gateways {
+        Gateways::External(address) => address,
+        Gateways::None | Gateways::Sockets => subnet.bundle().into(),
+    };
+    let git_gate_plan = git_gate::prepare(&settings.git_gate, repos, bundle_ip, &state)?;
+    let prompt = agent.file.prompt.as_str();
+    let prompt_file = state.write("agent", "prompt.txt", prompt.as_bytes())?;
+    let image = image::choose(&agent_provider, &provider.runtime, host, &state)?;
+    let Provisioned { plan: agent_provision, routes, secrets: provisioned } =
+        provider.provision(prompt, task.as_deref(), &workspace, host, &state)?;
+    let guest_env = GuestEnv::new(&settings.env, &agent_provision.env_vars);
+    guest_env.forget_fixed(&mut env);
+    let egress_plan = egress::prepare(settings.egress.unwrap_or_default(), routes, &state)?;
+    if gateways == Gateways::None {
+        let slots = egress_plan.token_slots.values().filter(|name| !provisioned.contains_key(*name));
+        check_tokens(slots.chain(git_gate_plan.repos.iter().filter_map(token_of)), values)?;
+    }
+    let supervise_plan = supervise::prepare(settings.supervise.unwrap_or_default(), &state)?;
+    let plan = BottlePlan {
+        spec,
+        agent_source: agent.source,
+        bottle_lineage: lineage,
+        slug: state.slug().clone(),
+        stage_dir: state.directory(),
+        machine_name: state.slug().machine_name(),
+        bundle_subnet: Ipv4Net::new_assert(subnet.gateway(), subnet.prefix_length()).trunc(),
+        bundle_gateway: subnet.gateway(),
+        bundle_ip,
+        guest_home: GUEST_HOME,
+        guest_user: GUEST_USER,
+        workspace_plan: workspace,
+        guest_env,
+        prompt_file,
+        skills,
+        agent_image_ref: image.reference,
+        agent_dockerfile: image.dockerfile,
+        agent_provision,
+        git_gate_plan,
+        egress_plan,
+        supervise_plan,
+    };
+    Ok(Prepared { plan, secrets: Secrets { env, provisioned }, state, subnet, unfit })
+}
+
+/// What to ask `prepare` for, so that a bottle that was kept goes on under its identity.
+///
+/// # Errors
+/// There is none of that name, it is running, it is bot-bottle's, or the directory that it has a copy of has gone.
+pub fn resume(host: &Host, identity: &Slug) -> Result<BottleSpec, PlanError> {
+    let root = StateRoot::new(&host.own);
+    let (_, metadata) = root.reopen(identity)?;
+    if !metadata.is_ours() {
+        let backend = metadata.backend().to_owned();
+        return Err(PlanError::OtherBackend { slug: identity.to_string(), backend });
+    }
+    let copied = metadata.copied();
+    if let Some(path) = copied.as_ref().filter(|path| !path.is_dir()) {
+        return Err(PlanError::NoDirectory { slug: identity.to_string(), path: path.clone() });
+    }
+    let bottle_names = metadata.bottle_names.iter().map(|name| Name::new(name)).collect::<Result<_, _>>();
+    let broken = |error: Invalid| StateError::Metadata { path: root.directory(identity), why: error.to_string() };
+    Ok(BottleSpec {
+        agent_name: metadata.agent_name,
+        bottle_names: bottle_names.map_err(broken)?,
+        copy_cwd: copied.is_some(),
+        user_cwd: copied.unwrap_or_else(|| host.current.clone()),
+        identity: identity.to_string(),
+        label: metadata.label,
+    })
+}
+
+fn bottle_of(
+    catalogue: &Catalogue,
+    agent: &FoundAgent<'_>,
+    spec: &BottleSpec,
+) -> Result<MergedBottle, crate::manifest::CatalogueError> {
+    match spec.bottle_names.as_slice() {
+        [] => catalogue.bottle_for(agent),
+        names => catalogue.bottles_for(agent, names),
+    }
+}
+
+/// The state of the bottle that is resumed, or of a new one, with its record written.
+fn open_state(host: &Host, agent: &FoundAgent<'_>, spec: &BottleSpec) -> Result<State, PlanError> {
+    let root = StateRoot::new(&host.own);
+    let record = |slug: Slug| Metadata {
+        label: spec.label.clone(),
+        bottle_names: spec.bottle_names.iter().map(Name::to_string).collect(),
+        ..Metadata::new(slug, agent.name, spec.copied().and_then(Path::to_str))
+    };
+    if let Some(slug) = spec.resumed() {
+        let (state, _) = root.reopen(&slug)?;
+        state.record(&record(slug))?;
+        return Ok(state);
+    }
+    if spec.label.is_empty() {
+        return Ok(root.create(|| made_up(agent.name), record)?);
+    }
+    let label = Slug::new(&spec.label)?;
+    let mut numbers = 1..=LABELLED_MAX;
+    let next = || match numbers.next() {
+        Some(number) => Ok(label.numbered(number)),
+        None => Err(StateError::Label { label: label.clone(), most: LABELLED_MAX }),
+    };
+    Ok(root.create(next, record)?)
+}
+
+fn made_up(agent: &Name) -> Result<Slug, StateError> {
+    Slug::made_up(agent).map_err(StateError::Random)
+}
+
+/// What of the bottle goes through gateways.
+fn needed_gateways(settings: &Bottle, provider: &Provider) -> Vec<&'static str> {
+    let egress = settings.egress.as_ref().is_some_and(|egress| !egress.routes.is_empty());
+    let needed = [
+        ("egress", egress || provider.needs_egress()),
+        ("git-gate", settings.git_gate.repos.as_ref().is_some_and(|repos| !repos.is_empty())),
+        ("supervise", settings.supervise.unwrap_or_default()),
+    ];
+    needed.into_iter().filter(|(_, needed)| *needed).map(|(name, _)| name).collect()
+}
+
+/// What the host routes elsewhere is passed over, and so is what other bottles have, and where an external bundle is.
+fn subnet_of(slug: &Slug, gateways: Gateways) -> Result<Subnet, PlanError> {
+    let routes = network::routes().map_err(PlanError::Routes)?;
+    let mut taken: Vec<_> = routes.into_iter().map(|(address, length)| Cidr::around(address, length)).collect();
+    if let Gateways::External(address) = gateways {
+        taken.push(Cidr::single(address));
+    }
+    Ok(Subnet::allocate(&slug.machine_name(), &taken)?)
+}
+
+/// For a look nobody is asked, but what is not set is an error all the same.
+fn environment(env: &Env, depth: Depth, values: &mut dyn Values) -> Result<ResolvedEnv, PlanError> {
+    if depth == Depth::Start {
+        return Ok(resolve(env, values)?);
+    }
+    let asked = |entry: &EnvEntry| matches!(entry, EnvEntry::Secret { .. });
+    let env = env.iter().filter(|(_, entry)| !asked(entry)).map(|(name, entry)| (name.clone(), entry.clone()));
+    Ok(resolve(&env.collect(), values)?)
+}
+
+fn token_of(repo: &PlannedRepo) -> Option<&Variable> {
+    match &repo.key {
+        PlannedKey::ProvisionedKey { token_env, .. } => Some(token_env),
+        PlannedKey::Identity(_) => None,
+    }
+}
+
+/// Now, and not when the first request is refused for want of a token. A bundle of somebody else's has its own.
+fn check_tokens<'a>(names: impl Iterator<Item = &'a Variable>, values: &mut dyn Values) -> Result<(), PlanError> {
+    let mut unset: Vec<String> =
+        names.filter(|name| values.variable(name).is_none()).map(Variable::to_string).collect();
+    unset.dedup();
+    if unset.is_empty() { Ok(()) } else { Err(PlanError::NoToken { names: unset }) }
+}
+
+#[cfg(test)]
+#[path = "prepare_test.rs"]
+mod tests;

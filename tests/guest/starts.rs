@@ -1,0 +1,183 @@
+//! `start` to the end: an agent in an image that buildah made, with its prompt, files, variables and workspace, beside a stand-in for a bundle.
+
+use crate::bottle::Finished;
+use crate::egress::{greeter, in_a_network};
+use crate::processes::{ours, wait_for};
+use crate::setup::{PROGRAM, agent_archive};
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// A home whose agent is this script, and a repository to work on.
+fn home(script: &str, front: &str) -> TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let provider = serde_json::json!({
+        "command": "sh",
+        "image": agent_archive(),
+        "bypass_args": ["-c", script, "agent"],
+        "prompt_mode": {"arguments": ["--prompt-file"]},
+        "env_vars": {"QUIET": "1", "MINE": "under the bottle's"},
+        "egress_routes": [{"host": "api.example.com"}],
+    });
+    let large: Vec<u8> = (0..3_000_000u32).map(|number| number.to_le_bytes()[1]).collect();
+    for (path, bytes) in [
+        (".bot-bottle/contrib/mine/provider.json", provider.to_string().as_bytes()),
+        (".bot-bottle/bottles/dev.md", format!("---\nagent_provider: {{template: mine}}\n{front}---\n").as_bytes()),
+        (
+            ".bot-bottle/agents/coder.md",
+            b"---\nbottle: dev\nskills: [review]\ngit-gate: {user: {name: Ann}}\n---\nGo to work.\n",
+        ),
+        ("skills-elsewhere/review/SKILL.md", b"how to review\n"),
+        ("repo/.git/HEAD", b"ref: refs/heads/main\n"),
+        ("repo/src/large", &large),
+    ] {
+        let path = home.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    symlink("src/large", home.path().join("repo/link")).unwrap();
+    fs::create_dir_all(home.path().join(".claude/skills")).unwrap();
+    symlink(home.path().join("skills-elsewhere/review"), home.path().join(".claude/skills/review")).unwrap();
+    home
+}
+
+fn command(home: &TempDir, arguments: &[&str]) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).args(["--yes", "--mem", "512M"]).current_dir(home.path().join("repo"));
+    command.env("BOT_BOTTLE_HOME", home.path().join(".bot-bottle")).env("HOST_B", "of-the-host");
+    // Kernels and the cache are the real home's; skills are this one's.
+    for (name, directory) in [("XDG_DATA_HOME", ".local/share"), ("XDG_CACHE_HOME", ".cache")] {
+        if std::env::var_os(name).is_none() {
+            command.env(name, Path::new(&std::env::var("HOME").unwrap()).join(directory));
+        }
+    }
+    command.env("HOME", home.path()).env_remove("BOT_BOTTLE_DRY_RUN").env_remove("BOT_BOTTLE_IMAGE");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn states(home: &TempDir) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(home.path().join(".bot-bottle/state")) else { return vec![] };
+    entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect()
+}
+
+const SCRIPT: &str = r#"
+echo "$(id -un) $(pwd) $HOME $USER $(hostname | cut -c1-17)"
+echo "words $*"
+cat ~/.bot-bottle-prompt.txt; echo
+cat ~/.gitconfig
+stat -c '%U %a %n' ~/.bot-bottle-prompt.txt ~/.claude/skills/review/SKILL.md .git/HEAD src src/large
+readlink link; cmp link src/large && wc -c <link
+echo "env $LITERAL $OWN $HOST_B $QUIET $MINE $NO_PROXY $HTTPS_PROXY $https_proxy ${SUPERVISE_URL-none}"
+exec 3<>/dev/tcp/192.0.2.10/8888; cat <&3
+timeout 5 bash -c 'exec 3<>/dev/tcp/192.0.2.10/22' 2>/dev/null && echo reached; exit 7
+"#;
+
+#[test]
+fn an_agent_has_its_prompt_files_variables_and_workspace_and_nothing_is_left() {
+    agent_archive();
+    in_a_network(|| {
+        greeter("192.0.2.10:8888");
+        greeter("192.0.2.10:22");
+        let home = home(
+            &format!("exec bash -c '{}' agent \"$@\"", SCRIPT.replace('\'', "'\\''")),
+            "env: {OWN: 'of the bottle', HOST_B: '${HOST_B}', MINE: over}\n",
+        );
+        let before = states(&home);
+        let start = ["start", "coder", "--cwd", "--bundle", "external=192.0.2.10"];
+        let finished = Finished::of(command(&home, &start).output().unwrap());
+        assert_eq!(
+            finished.text(),
+            "node /home/node/workspace /home/node node bot-bottle-coder-\n\
+             words --prompt-file /home/node/.bot-bottle-prompt.txt\n\
+             Go to work.\n[user]\n\tname = \"Ann\"\n\
+             node 600 /home/node/.bot-bottle-prompt.txt\nnode 644 /home/node/.claude/skills/review/SKILL.md\n\
+             node 644 .git/HEAD\nnode 755 src\nnode 644 src/large\n\
+             src/large\n3000000\n\
+             env from-the-image of the bottle of-the-host 1 over localhost,127.0.0.1,192.0.2.10 http://192.0.2.10:8888 \
+             http://192.0.2.10:8888 none\n\
+             hello\n",
+            "{}",
+            finished.stderr
+        );
+        finished.exits(7).complains(&["agent      coder\n", "egress: 1 refused: 192.0.2.10:22/tcp"]);
+        assert_eq!(states(&home), before);
+        wait_for("nothing runs", || ours().is_empty());
+    });
+}
+
+/// Starts, and waits for the agent's first line.
+fn running(home: &TempDir, arguments: &[&str]) -> (Child, String) {
+    let mut child = command(home, arguments).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    (child, line)
+}
+
+fn ends(mut child: Child) -> Finished {
+    child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    Finished::of(child.wait_with_output().unwrap()).exits(0)
+}
+
+#[test]
+fn a_bottle_that_is_marked_is_kept_and_comes_back_in_its_network() {
+    agent_archive();
+    in_a_network(|| {
+        let home = home("echo $(hostname) $NO_PROXY; read line", "");
+        let sockets = home.path().join("sockets");
+        fs::create_dir(&sockets).unwrap();
+        fs::set_permissions(&sockets, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        let bundle = format!("sockets={}", sockets.display());
+        let (child, first) = running(&home, &["start", "coder", "--bundle", &bundle]);
+        let [state] = states(&home).try_into().unwrap();
+        let slug = state.file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(first.starts_with(&format!("bot-bottle-{slug} localhost,127.0.0.1,192.168.")), "{first}");
+        let active = command_output(&home, &["list", "active"]);
+        assert_eq!(active, format!("bottle-vmm  {slug}  coder  egress\n"));
+        assert!(command_output(&home, &["cleanup", "--dry-run"]).is_empty());
+        fs::write(state.join("preserve"), "").unwrap();
+        ends(child).complains(&[&format!("the bottle was kept: `bottle-vmm resume {slug}`")]);
+
+        let (child, again) = running(&home, &["resume", &slug, "--bundle", &bundle]);
+        assert_eq!(again, first, "the same name and network");
+        assert!(!state.join("preserve").exists(), "the mark was for one end");
+        ends(child);
+        assert_eq!(states(&home), Vec::<PathBuf>::new());
+    });
+}
+
+fn command_output(home: &TempDir, arguments: &[&str]) -> String {
+    let output = Command::new(PROGRAM).args(arguments).env("BOT_BOTTLE_HOME", home.path().join(".bot-bottle")).output();
+    String::from_utf8(output.unwrap().stdout).unwrap()
+}
+
+#[test]
+fn a_killed_bottle_is_cleared_away() {
+    agent_archive();
+    in_a_network(|| {
+        let home = home("echo here; exec sleep 1000", "");
+        let (mut child, _) = running(&home, &["start", "coder", "--bundle", "external=192.0.2.10"]);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        wait_for("the monitor goes with its launcher", || ours().is_empty());
+        assert_eq!(states(&home).len(), 1);
+        assert!(command_output(&home, &["cleanup", "--yes"]).starts_with("removed coder-"));
+        assert_eq!(states(&home), Vec::<PathBuf>::new());
+    });
+}
+
+#[test]
+fn what_it_lacks_is_said_before_anything_is_asked() {
+    agent_archive();
+    in_a_network(|| {
+        let home = home("true", "env: {WORD: ?Your word}\nsupervise: true\n");
+        Finished::of(command(&home, &["start", "coder"]).output().unwrap()).exits(125).complains(&[
+            "agent `coder` needs the gateways `egress` and `supervise`, which this version does not bring\n",
+            "hint: start a bundle (bot-bottle's), and say where it is: `--bundle external=ADDRESS`",
+        ]);
+        assert_eq!(states(&home), Vec::<PathBuf>::new());
+    });
+}

@@ -1,0 +1,329 @@
+//! The commands around plans, as a person or a program runs them: in a home of the test's own, without a terminal. With one, and on a
+//! machine that can run bottles, it is `tests/guest/plans.rs`.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_bottle-vmm");
+
+struct Home(TempDir);
+
+struct Answer {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Home {
+    fn new() -> Self {
+        let home = Self(tempfile::tempdir().unwrap());
+        let files = [
+            (
+                "dev",
+                "bottles/dev.md",
+                "---\nenv: {A: canary-literal, B: \"${HOST_B}\", C: ?Your word}\negress:\n  routes:\n    - host: h.example\n      \
+                 auth: {scheme: token, token_ref: TOKEN}\n---\n",
+            ),
+            ("coder", "agents/coder.md", "---\nbottle: dev\n---\nGo.\n"),
+        ];
+        for (_, path, text) in files {
+            let path = home.0.path().join(".bot-bottle").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        fs::create_dir_all(home.0.path().join("repo")).unwrap();
+        home
+    }
+
+    fn command(&self, program: &str) -> Command {
+        // A session of its own has no terminal to ask on.
+        let mut command = Command::new("setsid");
+        command.args(["--wait", program]).current_dir(self.0.path().join("repo")).env("HOME", self.0.path());
+        for name in ["BOT_BOTTLE_HOME", "BOT_BOTTLE_DRY_RUN", "BOT_BOTTLE_IMAGE", "CODEX_HOME"] {
+            command.env_remove(name);
+        }
+        command.env("HOST_B", "canary-host").env("TOKEN", "canary-token");
+        command
+    }
+
+    fn answer(&self, output: &Output) -> Answer {
+        let plain = |bytes: &[u8]| {
+            String::from_utf8(bytes.to_vec()).unwrap().replace(&format!("{}/", self.0.path().display()), "")
+        };
+        let (stdout, stderr) = (plain(&output.stdout), plain(&output.stderr));
+        for said in [&stdout, &stderr] {
+            assert!(!said.contains("canary"), "{said}");
+        }
+        Answer { code: output.status.code().unwrap(), stdout, stderr }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Answer {
+        self.answer(&self.command(PROGRAM).args(arguments).output().unwrap())
+    }
+
+    /// Path → mode and bytes.
+    fn listing(&self) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+        let mut listing = BTreeMap::new();
+        let mut left = vec![self.0.path().to_owned()];
+        while let Some(path) = left.pop() {
+            let metadata = path.symlink_metadata().unwrap();
+            let bytes = if metadata.is_file() { fs::read(&path).unwrap() } else { vec![] };
+            if metadata.is_dir() {
+                left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+            listing.insert(path, (metadata.permissions().mode() & 0o7777, bytes));
+        }
+        listing
+    }
+
+    fn slugs(&self) -> BTreeSet<String> {
+        let Ok(entries) = fs::read_dir(self.0.path().join(".bot-bottle/state")) else { return BTreeSet::new() };
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| !name.starts_with('.')).collect()
+    }
+}
+
+/// That this machine cannot run bottles is no matter here.
+fn without_warnings(text: &str) -> String {
+    text.lines().filter(|line| !line.contains("warning: it could not run")).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn plan_is_for_people_or_for_programs_and_leaves_nothing() {
+    let home = Home::new();
+    let before = home.listing();
+    let people = home.run(&["plan", "coder"]);
+    assert_eq!(people.code, 0, "{}", people.stderr);
+    assert!(people.stdout.starts_with("agent      coder\nbottle     dev\nprovider   claude\nenv        A, B, C, "));
+    assert!(people.stdout.contains("h.example [auth:token]\n"), "{}", people.stdout);
+    let program = home.run(&["plan", "coder", "--json", "--cwd", "--label", "fix"]);
+    let plan: serde_json::Value = serde_json::from_str(&program.stdout).unwrap();
+    assert_eq!((&plan["slug"], &plan["machine_name"]), (&"fix".into(), &"bot-bottle-fix".into()));
+    assert_eq!(plan["guest_env"]["B"], serde_json::json!({"source": "host", "from": "HOST_B"}));
+    assert_eq!(plan["egress_plan"]["token_slots"]["EGRESS_TOKEN_0"], "TOKEN");
+    assert_eq!(plan["workspace_plan"]["workdir"], "/home/node/workspace");
+    assert_eq!(home.listing(), before);
+}
+
+/// In a network namespace of its own, where abstract sockets are its own too.
+#[test]
+fn a_dry_run_leaves_its_state_and_neither_process_nor_socket() {
+    let home = Home::new();
+    let before = home.listing();
+    let script = format!(
+        "count() {{ wc -l </proc/net/unix; ls /proc | grep -c '^[0-9]'; }}; count >&2; {PROGRAM} start coder --dry-run; code=$?; count >&2; exit $code"
+    );
+    let unshare = ["--map-root-user", "--net", "--pid", "--fork", "--mount-proc", "sh", "-c", &script];
+    let output = home.command("unshare").args(unshare).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let counts: Vec<_> = said.lines().filter(|line| line.bytes().all(|byte| byte.is_ascii_digit())).collect();
+    assert_eq!(counts.len(), 4, "{said}");
+    assert_eq!(counts[..2], counts[2..], "{said}");
+
+    let slug = home.slugs().pop_first().unwrap();
+    assert!(said.contains(&format!("dry run: nothing was started; `resume {slug}` starts it")), "{said}");
+    let after = home.listing();
+    let state = home.0.path().join(".bot-bottle/state");
+    let written: Vec<_> = after
+        .keys()
+        .filter(|path| !before.contains_key(*path))
+        .map(|path| path.strip_prefix(&state).unwrap().display().to_string().replace(&slug, "SLUG"))
+        .collect();
+    assert_eq!(
+        written,
+        [
+            "",
+            ".lock",
+            "SLUG",
+            "SLUG/agent",
+            "SLUG/agent/claude.json",
+            "SLUG/agent/prompt.txt",
+            "SLUG/egress",
+            "SLUG/egress/routes.yaml",
+            "SLUG/image",
+            "SLUG/image/Dockerfile",
+            "SLUG/lock",
+            "SLUG/metadata.json",
+            "SLUG/processes.json"
+        ]
+    );
+    for (path, (mode, bytes)) in &after {
+        match before.get(path) {
+            Some(same) => assert_eq!(same, &(*mode, bytes.clone()), "{}", path.display()),
+            None => assert!([0o600, 0o700].contains(mode), "{}: {mode:o}", path.display()),
+        }
+        let secret =
+            ["canary-host", "canary-token"].iter().any(|canary| String::from_utf8_lossy(bytes).contains(canary));
+        assert!(!secret, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_dry_run_is_brought_back_by_resume_and_cleared_away_by_cleanup() {
+    let home = Home::new();
+    let before = home.listing();
+    let dry = home.command(PROGRAM).args(["start", "coder"]).env("BOT_BOTTLE_DRY_RUN", "1").output().unwrap();
+    assert_eq!(home.answer(&dry).code, 0);
+    let slug = home.slugs().pop_first().unwrap();
+    let again = home.run(&["resume", &slug, "--dry-run"]);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    assert!(again.stderr.contains(&format!("`resume {slug}` starts it")), "{}", again.stderr);
+    assert_eq!(home.slugs(), BTreeSet::from([slug.clone()]));
+    let active = home.run(&["list", "active"]);
+    assert_eq!((active.stdout.as_str(), home.run(&["list", "active", "--json"]).stdout.as_str()), ("", "[]\n"));
+
+    let asked = home.run(&["cleanup"]);
+    assert_eq!((asked.code, asked.stdout), (125, format!("would remove {slug} (agent coder)\n")));
+    assert!(asked.stderr.contains("there is no terminal\nhint: `--yes` removes without asking"), "{}", asked.stderr);
+    assert_eq!(home.run(&["cleanup", "--dry-run"]).stdout, format!("would remove {slug} (agent coder)\n"));
+    assert_eq!(home.run(&["cleanup", "--yes"]).stdout, format!("removed {slug} (agent coder)\n"));
+    assert_eq!(home.listing(), before);
+    assert_eq!(home.run(&["cleanup"]).stderr, "bottle-vmm: there is nothing to clean up\n");
+}
+
+#[test]
+fn ten_at_once_are_ten_bottles() {
+    let home = Home::new();
+    let start = || home.command(PROGRAM).args(["start", "coder", "--dry-run"]).spawn().unwrap();
+    let children: Vec<_> = (0..10).map(|_| start()).collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(home.slugs().len(), 10);
+}
+
+#[test]
+fn whoever_does_not_know_the_name_is_told_and_whoever_cannot_be_asked_too() {
+    let home = Home::new();
+    for command in ["start", "plan"] {
+        let answer = home.run(&[command]);
+        assert_eq!(
+            (answer.code, answer.stderr.as_str()),
+            (125, "bottle-vmm: which agent?\nhint: there is only `coder`\n")
+        );
+    }
+    assert_eq!(
+        home.run(&["resume"]).stderr,
+        "bottle-vmm: which bottle?\nhint: none was kept: `start` makes a new one\n"
+    );
+    let nobody = home.run(&["start", "codr", "--dry-run"]);
+    assert_eq!(
+        nobody.stderr,
+        "bottle-vmm: there is no agent `codr`\nhint: did you mean `coder`? there is only `coder`\n"
+    );
+    let answer = home.run(&["start", "coder"]);
+    assert_eq!(
+        (answer.code, answer.stderr.as_str()),
+        (
+            125,
+            "bottle-vmm: `start` asks before it starts, and there is no terminal\n\
+             hint: `--yes` starts without asking, `--headless --prompt TEXT` also gives the agent its task\n"
+        )
+    );
+    for wrong in [
+        &["start", "coder", "--headless"][..],
+        &["start", "coder", "--prompt", "x"],
+        &["start", "coder", "--bottle", "A"],
+    ] {
+        assert_eq!(home.run(wrong).code, 125, "{wrong:?}");
+    }
+    assert_eq!(home.slugs(), BTreeSet::new());
+}
+
+#[test]
+fn a_variable_that_is_not_set_is_named_and_nothing_is_left() {
+    let home = Home::new();
+    let before = home.listing();
+    let output = home.command(PROGRAM).args(["start", "coder", "--dry-run"]).env_remove("HOST_B").output().unwrap();
+    assert_eq!(
+        without_warnings(&home.answer(&output).stderr),
+        "bottle-vmm: `HOST_B` is not set in this environment\nhint: `export HOST_B=…` first; the bottle's `env` asks for it\n"
+    );
+    let output = home.command(PROGRAM).args(["plan", "coder", "--json"]).env_remove("TOKEN").output().unwrap();
+    let answer = home.answer(&output);
+    assert_eq!((answer.code, answer.stdout.as_str()), (125, ""));
+    assert!(answer.stderr.starts_with("bottle-vmm: `TOKEN`, which holds a token, is not set"), "{}", answer.stderr);
+    assert_eq!(home.listing(), before);
+}
+
+/// On a tiny file system of the test's own, in a mount namespace of its own.
+fn on_small_disk(home: &Home, then: &str) -> Answer {
+    let own = home.0.path().join(".bot-bottle");
+    let script = format!(
+        "set -e; cp -r {own} {own}.copy; mount -t tmpfs -o size=128k,mode=0700 tmpfs {own}; cp -r {own}.copy/. {own}; rm -r {own}.copy; {then}; \
+         set +e; {PROGRAM} start coder --dry-run; code=$?; ls -A {own}; exit $code",
+        own = own.display()
+    );
+    let output = home.command("unshare").args(["--map-root-user", "--mount", "sh", "-c", &script]).output().unwrap();
+    home.answer(&output)
+}
+
+#[test]
+fn a_full_disk_is_said_and_leaves_nothing_half_done() {
+    let home = Home::new();
+    let answer = on_small_disk(
+        &home,
+        &format!("cat /dev/zero >{}/.bot-bottle/fill 2>/dev/null || true", home.0.path().display()),
+    );
+    assert_eq!((answer.code, answer.stdout.as_str()), (125, "agents\nbottles\nfill\n"), "{}", answer.stderr);
+    let slug = answer.stderr.split_once("state/").unwrap().1.split_once('/').unwrap().0;
+    assert_eq!(
+        answer.stderr,
+        format!(
+            "bottle-vmm: cannot write `.bot-bottle/state/{slug}/metadata.json`\n  caused by: No space left on device (os error 28)\n\
+             hint: make room: `bottle-vmm cleanup` removes what killed bottles left\n"
+        )
+    );
+}
+
+#[test]
+fn a_home_that_cannot_be_written_to_is_said() {
+    let home = Home::new();
+    let answer = on_small_disk(&home, &format!("mount -o remount,ro {}/.bot-bottle", home.0.path().display()));
+    assert_eq!((answer.code, answer.stdout.as_str()), (125, "agents\nbottles\n"));
+    assert_eq!(
+        answer.stderr,
+        "bottle-vmm: cannot make `.bot-bottle/state`\n  caused by: Read-only file system (os error 30)\n\
+         hint: is the directory yours to write? BOT_BOTTLE_HOME can name another\n"
+    );
+}
+
+#[test]
+fn the_examples_of_the_helps_are_commands() {
+    use clap::{CommandFactory as _, Parser as _};
+    let mut count = 0;
+    for command in bottle_vmm::cli::args::Cli::command().get_subcommands() {
+        let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for line in examples.lines().filter_map(|line| line.trim().strip_prefix("bottle-vmm ")) {
+            if !["start", "plan", "resume", "cleanup"].contains(&command.get_name()) {
+                continue;
+            }
+            let line = line.split(" | ").next().unwrap().replace("'fix the tests'", "fix");
+            let words = std::iter::once("bottle-vmm").chain(line.split_whitespace());
+            bottle_vmm::cli::args::Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+            count += 1;
+        }
+    }
+    assert!(count >= 8, "{count}");
+}
+
+/// A broken manifest is said with its place, as everywhere.
+#[test]
+fn a_broken_bottle_has_its_place() {
+    let home = Home::new();
+    fs::write(home.0.path().join(".bot-bottle/bottles/dev.md"), "---\nenvv: {}\n---\n").unwrap();
+    let answer = home.run(&["start", "coder", "--dry-run"]);
+    assert!(
+        answer.stderr.starts_with("bottle-vmm: .bot-bottle/bottles/dev.md:2:1: unknown key `envv`"),
+        "{}",
+        answer.stderr
+    );
+    assert!(!Path::new(&home.0.path().join(".bot-bottle/state")).exists());
+}
