@@ -115,6 +115,38 @@ fn claim(third: u8) -> nix::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Claims are the machine's: a test that counts them, or takes all, does so while no other test has one.
+#[cfg(test)]
+pub(crate) mod turns {
+    use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+    /// How many tests have claims. Not a lock for readers: one test may be here twice.
+    static HOLDERS: Mutex<usize> = Mutex::new(0);
+    static FEWER: Condvar = Condvar::new();
+
+    fn holders() -> MutexGuard<'static, usize> {
+        HOLDERS.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) struct Shared;
+
+    pub(crate) fn shared() -> Shared {
+        *holders() += 1;
+        Shared
+    }
+
+    impl Drop for Shared {
+        fn drop(&mut self) {
+            *holders() -= 1;
+            FEWER.notify_all();
+        }
+    }
+
+    pub(crate) fn alone() -> MutexGuard<'static, usize> {
+        FEWER.wait_while(holders(), |holders| *holders > 0).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[cfg(test)]
 #[path = "subnet_test.rs"]
 mod tests;

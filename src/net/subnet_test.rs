@@ -1,12 +1,6 @@
+use super::turns::alone;
 use super::*;
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard};
-
-/// Claims are the machine's: tests that count them take turns.
-fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
 
 fn cidr(text: &str, prefix: u8) -> Cidr {
     Cidr::new(text.parse().unwrap(), prefix).unwrap()
@@ -26,7 +20,7 @@ fn a_name_has_its_place_and_every_place_comes_once() {
 
 #[test]
 fn a_bottle_that_is_started_again_has_the_same_addresses() {
-    let _turn = turn();
+    let _turn = alone();
     let first = Subnet::allocate("again", &[]).unwrap();
     let addresses = (first.gateway(), first.bundle(), first.guest(), first.network());
     drop(first);
@@ -41,7 +35,7 @@ fn a_bottle_that_is_started_again_has_the_same_addresses() {
 
 #[test]
 fn what_the_host_routes_is_passed_over() {
-    let _turn = turn();
+    let _turn = alone();
     let own = candidates("routed").next().unwrap();
     let next = candidates("routed").nth(1).unwrap();
     for taken in [
@@ -62,7 +56,7 @@ fn what_the_host_routes_is_passed_over() {
 
 #[test]
 fn fifty_at_once_get_fifty_networks() {
-    let _turn = turn();
+    let _turn = alone();
     // The same name, so that all begin at the same place.
     let threads: Vec<_> = (0..50).map(|_| std::thread::spawn(|| Subnet::allocate("crowd", &[]).unwrap())).collect();
     let subnets: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
@@ -73,7 +67,7 @@ fn fifty_at_once_get_fifty_networks() {
 
 #[test]
 fn when_all_are_taken_it_says_so() {
-    let _turn = turn();
+    let _turn = alone();
     let all: Vec<_> = (0..253).map(|_| Subnet::allocate("all", &[]).unwrap()).collect();
     let error = Subnet::allocate("one more", &[]).unwrap_err();
     assert!(matches!(error, SubnetError::None { routed: 0, running: 253 }), "{error}");

@@ -6,6 +6,7 @@ use super::{BottleSpec, Depth, Gateways, Host, PlanError, Prepared, Request, pre
 use crate::host::kvm::KvmUnusable;
 use crate::manifest::resolve::Values;
 use crate::manifest::{Catalogue, Places, Variable};
+use crate::net::subnet::turns::{Shared, shared};
 use bottle_protocol::SecretBytes;
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 /// A home with one bottle and one agent.
-pub(crate) struct Home(pub(crate) TempDir);
+pub(crate) struct Home(pub(crate) TempDir, Shared);
 
 /// Variables of the host, and answers by variable.
 #[derive(Default)]
@@ -51,7 +52,7 @@ impl Answers {
 
 impl Home {
     pub(crate) fn new() -> Self {
-        let home = Self(tempfile::tempdir().unwrap());
+        let home = Self(tempfile::tempdir().unwrap(), shared());
         fs::create_dir(home.path("repo")).unwrap();
         home.with(".bot-bottle/bottles/dev.md", "---\n---\n")
             .with(".bot-bottle/agents/coder.md", "---\nbottle: dev\n---\nGo.\n")

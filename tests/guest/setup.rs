@@ -13,7 +13,11 @@ use bottle_vmm::paths;
 use bottle_vmm::progress::Silent;
 use nix::fcntl::{Flock, FlockArg};
 
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_bottle-vmm");
+/// The program under test: the one that is built with the tests, or the one that is named when they are built.
+pub const PROGRAM: &str = match option_env!("BOTTLE_VMM_TESTED") {
+    Some(program) => program,
+    None => env!("CARGO_BIN_EXE_bottle-vmm"),
+};
 
 /// The names of both kernels, as `--kernel` takes them.
 pub struct Kernels {
