@@ -61,7 +61,8 @@ impl EnvError {
             Self::NoName => "as in `-e API_KEY`, with the value in this environment".to_owned(),
             Self::TooLong { .. } => "large data goes in by standard input: `-i`".to_owned(),
             Self::StdinTwice { .. } => "put all but one of them into files".to_owned(),
-            Self::Nul { .. } | Self::Read { .. } => return None,
+            Self::Read { .. } => "is the path right, and the file yours to read?".to_owned(),
+            Self::Nul { .. } => return None,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::args::{ImagesArgs, ImagesCommand};
 use super::out;
-use super::report::Failure;
+use super::report::{Failure, note};
 use crate::builder::Origin;
 use crate::image::{Artifact, Cache, Entry, Pruned, RootCompression, Source};
 use indicatif::{HumanBytes, HumanDuration};
@@ -106,6 +106,11 @@ pub fn run(args: &ImagesArgs) -> Result<ExitCode, Failure> {
         None if args.json => print_json(&Listed::all(&cache.entries()?)),
         None => {
             list(&cache.entries()?)?;
+            let useless = cache.prune(usize::MAX, true)?;
+            if !useless.stale.is_empty() {
+                let size = HumanBytes(useless.freed);
+                note(&format!("{size} more are of other versions, or damaged: `bottle-vmm images prune` removes them"));
+            }
             Ok(ExitCode::SUCCESS)
         }
         Some(ImagesCommand::Prune { keep, dry_run, json }) => {

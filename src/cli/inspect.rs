@@ -5,7 +5,7 @@ use super::images::{Summary, print_json};
 use super::out;
 use super::progress;
 use super::report::Failure;
-use crate::image::artifact::{Artifact, Manifest};
+use crate::image::artifact::{Artifact, ArtifactError, Manifest};
 use crate::image::{self, Cache, ImageError};
 use indicatif::HumanBytes;
 use serde::Serialize;
@@ -24,12 +24,15 @@ struct Inspected<'a> {
     manifest: &'a Manifest,
 }
 
+/// It was looked at, and is damaged: for a script another thing than one that could not be looked at.
+const DAMAGED: u8 = 1;
+
 pub fn run(args: &InspectArgs) -> Result<ExitCode, Failure> {
     let artifact = find(&args.name)?;
     if args.verify {
         let progress = progress::of(args.progress, args.json);
         let path = artifact.path().to_owned();
-        artifact.verify(&*progress).map_err(|source| ImageError::Artifact { path, source })?;
+        artifact.verify(&*progress).map_err(|source| judged(ImageError::Artifact { path, source }))?;
     }
     if args.json {
         let verified = args.verify.then_some(true);
@@ -39,12 +42,22 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn judged(error: ImageError) -> Failure {
+    use ArtifactError::{Blocks, Contradiction, Cut, Damaged, Manifest};
+    let damaged = matches!(
+        &error,
+        ImageError::Artifact { source: Blocks { .. } | Contradiction { .. } | Cut | Damaged { .. } | Manifest(_), .. }
+    );
+    let failure = Failure::from(error);
+    if damaged { failure.with_code(DAMAGED) } else { failure }
+}
+
 /// A file that is one, or what an image at that path came to, or a name of the cache.
 fn find(name: &Path) -> Result<Artifact, Failure> {
     let cache = Cache::open_default();
     if name.exists() || name.as_os_str().as_bytes().contains(&b'/') {
         let remembered = cache.ok().and_then(|cache| image::recall(name, &cache));
-        return remembered.map_or_else(|| Ok(image::open_artifact(name)?), Ok);
+        return remembered.map_or_else(|| image::open_artifact(name).map_err(judged), Ok);
     }
     Ok(cache?.find(&name.to_string_lossy())?.artifact)
 }

@@ -37,7 +37,7 @@ const COMMON: &str = r#".SH EXIT STATUS
 Success; of \fBrun\fR: the command's own success.
 .TP
 .B 1
-\fBdoctor\fR found that \fBrun\fR cannot work; \fBinspect \-\-verify\fR found damage; \fBbench \-\-fail\-above\fR was exceeded.
+\fBdoctor\fR found that \fBrun\fR cannot work; \fBinspect\fR found damage; \fBbench \-\-fail\-above\fR was exceeded.
 .TP
 .B 124
 The command was ended by \fB\-\-timeout\fR.

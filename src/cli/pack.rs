@@ -11,6 +11,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub fn run(args: &PackArgs) -> Result<ExitCode, Failure> {
+    if args.output == Path::new("-") {
+        let hint = "name a file with `-o`, or `./-` for one of that name";
+        return Err(Failure::new("an artifact cannot be written to standard output", Some(hint.to_owned())));
+    }
     let output = Output::new(&args.output, args.force);
     let progress = progress::of(args.progress, args.json);
     let cache = images::cache(args.compression)?;

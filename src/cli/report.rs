@@ -26,6 +26,12 @@ impl Failure {
     }
 }
 
+impl Failure {
+    pub fn with_code(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+}
+
 /// Every error type of ours that has a way out to tell.
 macro_rules! from_hinting {
     ($($error:ty),*) => {$(

@@ -96,6 +96,10 @@ pub enum ImageError {
     Exists { path: PathBuf },
     #[error("`{}` is no file that could be replaced", path.display())]
     NotAFile { path: PathBuf },
+    #[error("`{}` cannot be packed into itself", path.display())]
+    Itself { path: PathBuf },
+    #[error("there is no directory `{}`", path.display())]
+    NoDirectory { path: PathBuf },
     #[error("no image is called `{name}`")]
     NoSuchImage { name: String },
     #[error("`{name}` may be any of {} images: {}", candidates.len(), candidates.join(", "))]
@@ -120,7 +124,9 @@ impl ImageError {
             Self::ManyImages { .. } => "save only one of them: `docker save NAME -o FILE`",
             Self::Platform { .. } => "pull or build it for the right platform: `--platform linux/amd64`",
             Self::Digest { .. } => "the image is damaged: save or copy it again",
-            Self::NoSpace { .. } => "make room there, or let XDG_CACHE_HOME name a directory on a larger disk",
+            Self::NoSpace { .. } => {
+                "make room there, or take a directory on a larger disk (`-o` names that of `pack`, XDG_CACHE_HOME the cache's)"
+            }
             Self::NoHome(error) => return error.hint(),
             Self::Changed { .. } => "run again when nothing writes to it",
             Self::Layer { source, .. } => return layer_hint(source),
@@ -132,15 +138,17 @@ impl ImageError {
                 "a root directory is read with your own permissions: make it readable, or use an archive, which keeps owners"
             }
             Self::Io { source, .. } | Self::Store { source: StoreError::Write(source), .. } if is_full(source) => {
-                "make room there, or take a directory on a larger disk (XDG_CACHE_HOME names the cache's)"
+                "make room there, or take a directory on a larger disk (`-o` names that of `pack`, XDG_CACHE_HOME the cache's)"
             }
             Self::Io { action: "create" | "create a file in" | "lock", .. } => {
-                "is the directory yours to write to? XDG_CACHE_HOME names the cache's"
+                "is the directory yours to write to? `-o` names that of `pack`, XDG_CACHE_HOME the cache's"
             }
             Self::Artifact { source, .. } => return source.hint().map(str::to_owned),
             Self::PackedAs { .. } => "leave out `--compression`, or pack the image that it was made of again",
             Self::Exists { .. } => "`--force` replaces it",
             Self::NotAFile { .. } => "name a file",
+            Self::Itself { .. } => "name another file with `-o`",
+            Self::NoDirectory { .. } => "make it, or name another place with `-o`",
             Self::NoSuchImage { .. } => {
                 "`bottle-vmm images` lists what is cached; a digest may be cut short, a source goes by its file name"
             }

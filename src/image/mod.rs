@@ -89,6 +89,9 @@ pub fn open_limited(
 /// Packs the image at `source` into a file. What the cache has is copied from there; the cache itself stays as it is.
 pub fn pack(source: &Source, output: &Output, cache: &Cache, progress: &dyn Progress) -> Result<Artifact, ImageError> {
     output.check()?;
+    if let Source::Path(path) = source {
+        output.check_against(path)?;
+    }
     let opener = Opener { cache, limits: &Limits::default(), progress, target: Target::File(output) };
     let artifact = opener.open(source)?;
     if artifact.path() == output.path() { Ok(artifact) } else { output.copy(&artifact, progress) }

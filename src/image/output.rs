@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::artifact::Artifact;
@@ -53,10 +54,17 @@ impl Output {
         }
     }
 
+    /// It would be replaced by what is made of it, and be gone.
+    pub(super) fn check_against(&self, source: &Path) -> Result<(), ImageError> {
+        let identity = |path: &Path| path.metadata().map(|metadata| (metadata.dev(), metadata.ino())).ok();
+        let same = identity(source).is_some_and(|source| identity(&self.path) == Some(source));
+        if same { Err(ImageError::Itself { path: self.path.clone() }) } else { Ok(()) }
+    }
+
     pub(super) fn draft(&self) -> Result<Draft, ImageError> {
         let directory = self.directory();
         if !directory.is_dir() {
-            return Err(self.failed("create")(io::ErrorKind::NotFound.into()));
+            return Err(ImageError::NoDirectory { path: directory.to_owned() });
         }
         Draft::new(directory, DRAFTS, 0o666).map_err(|source| ImageError::Io {
             action: "create a file in",

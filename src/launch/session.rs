@@ -38,6 +38,10 @@ impl Outcome {
     }
 }
 
+/// How long a command whose time is up has to end by itself, and what it is told so by (SIGTERM).
+const GRACE: Duration = Duration::from_secs(5);
+const TERMINATE: u32 = 15;
+
 /// How long output that has arrived may take to be written when the end came before it: whoever reads it may have stopped.
 const LAST_OUTPUT: Duration = Duration::from_secs(2);
 
@@ -138,12 +142,14 @@ impl Session {
         timings: &mut Timings,
     ) -> Result<Outcome, LaunchError> {
         let mut exited = None;
-        let deadline = limit.map(|limit| (limit, tokio::time::Instant::now() + limit));
+        let mut deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
+        // The limit, once it is over.
+        let mut over = None;
         loop {
             if let (Some(status), true) = (exited, self.all_written()) {
-                return Ok(Outcome::Exited(status));
+                return Ok(over.map_or(Outcome::Exited(status), Outcome::TimedOut));
             }
-            match self.step(deadline.map(|(_, at)| at), exited.is_some(), timings).await? {
+            match self.step(deadline, exited.is_some(), timings).await? {
                 Step::Message(ToHost::Exited { status, .. }) => {
                     timings.mark(Phase::CommandExited);
                     if let Some(monitor) = measured {
@@ -157,6 +163,11 @@ impl Session {
                 Step::Written(written) => self.account(written, exited.is_some())?,
                 Step::Signal(Caught::Forward(signal), true) => return Ok(Outcome::Interrupted(signal)),
                 Step::Signal(caught, _) => self.pass_on(caught)?,
+                Step::TimeUp if over.is_none() => {
+                    over = limit;
+                    deadline = Some(tokio::time::Instant::now() + GRACE);
+                    self.signal(TERMINATE)?;
+                }
                 Step::TimeUp => return Ok(Outcome::TimedOut(limit.unwrap_or_default())),
             }
         }

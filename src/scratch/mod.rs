@@ -55,7 +55,9 @@ impl ScratchError {
             Self::Format { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => {
                 Some("that file system has no files of this size".to_owned())
             }
-            Self::Create { .. } | Self::Format { .. } => None,
+            Self::Create { .. } | Self::Format { .. } => {
+                Some("make room there, or let XDG_CACHE_HOME name a directory of yours on a larger disk".to_owned())
+            }
         }
     }
 }

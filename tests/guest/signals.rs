@@ -82,6 +82,10 @@ fn a_time_limit_ends_with_124_and_says_so() {
     guest_test(|| {
         let said = Bottle::new().with(&["--timeout", "3s"]).run(&["sh", "-c", "echo partial; exec sleep 1000"]);
         said.exits(124).prints("partial\n");
+        let script = "trap 'echo saved; exit 7' TERM; while :; do sleep 1; done";
+        Bottle::new().with(&["--timeout", "2s"]).run(&["sh", "-c", script]).exits(124).prints("saved\n");
+        let script = "trap '' TERM; echo deaf; while :; do sleep 1; done";
+        Bottle::new().with(&["--timeout", "2s"]).run(&["sh", "-c", script]).exits(124).prints("deaf\n");
         Bottle::new().with(&["--timeout", "1s"]).run(&["sleep", "1000"]).exits(124).complains(&["ended after 1 s"]);
         Bottle::new().with(&["--timeout", "60s"]).run(&["true"]).exits(0).quietly();
         Bottle::new().with(&["--timeout", "0"]).run(&["sh", "-c", "sleep 1; exit 3"]).exits(3).quietly();

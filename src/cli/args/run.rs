@@ -68,7 +68,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "COMMAND")]
     pub entrypoint: Option<String>,
 
-    /// End the command after this long, with exit code 124 (e.g. 90, 90s, 10m, 2h)
+    /// End the command after this long, with exit code 124 (e.g. 90, 90s, 10m, 2h; 0 for no limit)
+    ///
+    /// It is sent SIGTERM, and has five seconds to go by itself.
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<Seconds>,
 

@@ -55,7 +55,7 @@ impl RuleError {
             Problem::HostBits { network } => format!("write {}, or the address alone without `/`", bracketed(network)),
             Problem::Clothes => "write the IPv4 address".to_owned(),
             Problem::Special { .. } => "name each address that is meant".to_owned(),
-            _ => "a rule is `ADDRESS[/PREFIX][:PORT[-PORT]][/tcp|/udp]`, as in `192.0.2.0/24:443` or `[2001:db8::1]:53/udp`; \
+            _ => "a rule is `ADDRESS[/PREFIX][:PORT[-PORT]][/tcp|/udp]`, as in `192.0.2.0/24:443` or `192.0.2.53:53/udp`; \
                   names are not looked up"
                 .to_owned(),
         })
