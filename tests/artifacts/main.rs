@@ -55,6 +55,12 @@ impl Place {
         failed(&self.run(arguments), parts);
     }
 
+    /// For scripts another thing than a file that could not be looked at.
+    #[track_caller]
+    fn is_damaged(&self, name: &str, part: &str) {
+        failed_with(1, &self.run(&["inspect", "--verify", name]), &[name, part, "hint: "]);
+    }
+
     /// Has the root directory packed into the cache, as `run` does it before it needs KVM or a kernel.
     fn cache_it(&self, name: &str) {
         self.cache_it_with(name, "lz4");
@@ -94,8 +100,13 @@ fn succeeded(output: &Output) -> String {
 
 #[track_caller]
 fn failed(output: &Output, parts: &[&str]) {
+    failed_with(125, output, parts);
+}
+
+#[track_caller]
+fn failed_with(code: i32, output: &Output, parts: &[&str]) {
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(125), "{stderr}");
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
     assert_eq!(output.stdout, b"");
     for part in parts {
         assert!(stderr.contains(part), "`{part}` is missing in:\n{stderr}");
@@ -180,7 +191,7 @@ fn damage_in_compressed_bytes_is_found() {
             bytes[at] ^= 1;
             fs::write(place.path("bad.bottle"), bytes).unwrap();
             let block = format!("the first at byte {}", at / 4096 * 4096);
-            place.fails(&["inspect", "--verify", "bad.bottle"], &["`bad.bottle`", &block, "hint: "]);
+            place.is_damaged("bad.bottle", &block);
         }
     }
 }
@@ -228,6 +239,19 @@ fn an_artifact_comes_through_standard_input_too() {
 }
 
 #[test]
+fn an_image_is_not_packed_over_itself_nor_onto_a_stream() {
+    let place = Place::new();
+    place.succeeds(&["pack", "root", "-o", "a.bottle"]);
+    let before = fs::read(place.path("a.bottle")).unwrap();
+    fs::hard_link(place.path("a.bottle"), place.path("same.bottle")).unwrap();
+    for target in ["a.bottle", "./a.bottle", "same.bottle"] {
+        place.fails(&["pack", "--force", "a.bottle", "-o", target], &["cannot be packed into itself", "hint: "]);
+    }
+    assert_eq!(fs::read(place.path("a.bottle")).unwrap(), before);
+    place.fails(&["pack", "root", "-o", "-"], &["standard output", "`./-`"]);
+}
+
+#[test]
 fn a_file_that_is_there_is_replaced_only_by_force() {
     let place = Place::new();
     fs::write(place.path("a.bottle"), "mine").unwrap();
@@ -242,7 +266,7 @@ fn outputs_that_cannot_be() {
     let place = Place::new();
     fs::create_dir(place.path("dir")).unwrap();
     place.fails(&["pack", "root", "-o", "dir", "--force"], &["`dir` is no file", "hint: "]);
-    place.fails(&["pack", "root", "-o", "none/a.bottle"], &["none/a.bottle"]);
+    place.fails(&["pack", "root", "-o", "none/a.bottle"], &["there is no directory `none`", "hint: "]);
     place.fails(&["pack", "root", "-o", "/proc/a.bottle"], &["/proc", "hint: "]);
     place.fails(&["pack", "none", "-o", "a.bottle"], &["none"]);
     place.fails(&["pack", "root"], &["--output"]);
@@ -265,7 +289,7 @@ fn inspect_tells_what_it_is_and_names_what_is_wrong() {
     bytes[4100] ^= 1;
     fs::write(place.path("bad.bottle"), bytes).unwrap();
     place.succeeds(&["inspect", "bad.bottle"]);
-    place.fails(&["inspect", "--verify", "bad.bottle"], &["`bad.bottle`", "the first at byte 4096", "hint: "]);
+    place.is_damaged("bad.bottle", "the first at byte 4096");
     place.fails(&["inspect", "root"], &["root"]);
     fs::write(place.path("text"), "text").unwrap();
     place.fails(&["inspect", "text"], &["does not begin as an artifact does", "hint: "]);
