@@ -117,7 +117,7 @@ fn a_dry_run_leaves_its_state_and_neither_process_nor_socket() {
     let home = Home::new();
     let before = home.listing();
     let script = format!(
-        "count() {{ wc -l </proc/net/unix; ls /proc | grep -c '^[0-9]'; }}; count >&2; {PROGRAM} start coder --dry-run; code=$?; count >&2; exit $code"
+        "count() {{ wc -l </proc/net/unix; set -- /proc/[0-9]*; echo $#; }}; count >&2; {PROGRAM} start coder --dry-run; code=$?; count >&2; exit $code"
     );
     let unshare = ["--map-root-user", "--net", "--pid", "--fork", "--mount-proc", "sh", "-c", &script];
     let output = home.command("unshare").args(unshare).output().unwrap();

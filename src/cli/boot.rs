@@ -16,6 +16,7 @@ use crate::image::{self, Artifact, Cache};
 use crate::launch::claim::Claim;
 use crate::launch::egress::Egress;
 use crate::launch::placing::{Placed, Placing};
+use crate::launch::session::Outcome;
 use crate::launch::timings::Timings;
 use crate::launch::{self, Bottle, Command, LaunchError, RootDisk};
 use crate::monitor::sandbox::Confinement;
@@ -89,7 +90,7 @@ pub(super) fn boot(prepared: Prepared, machine: &MachineArgs, headless: bool) ->
     if let Some(summary) = egress::summary(&ledger) {
         note(&summary);
     }
-    if outcome.is_err() && marked {
+    if marked && !matches!(outcome, Ok(Outcome::Exited(_))) {
         state.mark()?; // it has not come to the end that it was marked for
     }
     let outcome = outcome?;
@@ -103,7 +104,8 @@ pub(super) fn boot(prepared: Prepared, machine: &MachineArgs, headless: bool) ->
 fn open_image(plan: &BottlePlan) -> Result<Artifact, Failure> {
     let cache = Cache::open_default()?;
     let progress = progress::of(None, false);
-    let withheld: Vec<OsString> = plan.guest_env.iter().filter_map(|(_, origin)| host_variable(origin)).collect();
+    let of_guest = plan.guest_env.iter().filter_map(|(_, origin)| host_variable(origin));
+    let withheld: Vec<OsString> = of_guest.chain(plan.tokens().map(|name| name.as_str().into())).collect();
     if let Some(path) = &plan.agent_dockerfile {
         let origin = Origin::Dockerfile { path: path.clone(), context: None };
         return Ok(builder::open(&origin, &withheld, &cache, &*progress)?);

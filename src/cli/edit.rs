@@ -5,7 +5,7 @@ use super::args::ManifestKind;
 use super::ask::Terminal;
 use super::manifests;
 use super::report::{self, Failure};
-use crate::manifest::{Catalogue, CatalogueError, Name, nearest, there_are};
+use crate::manifest::{Catalogue, CatalogueError, Name, Source, nearest, there_are};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write as _};
@@ -65,7 +65,15 @@ fn target(catalogue: &Catalogue, name: Option<&str>, kind: Option<ManifestKind>)
         return Err(Failure::new("which agent or bottle?", Some(choices(catalogue, kind, ""))));
     };
     let wanted = |of: ManifestKind| kind.is_none_or(|kind| kind == of);
-    let agent = catalogue.agent_path(name).filter(|_| wanted(ManifestKind::Agent)).map(|(path, _)| path);
+    let agent = catalogue.agent_path(name).filter(|_| wanted(ManifestKind::Agent));
+    if let Some((path, Source::Repository)) = &agent
+        && path.is_symlink()
+    {
+        // It may lead to any file of the user's own.
+        let what = format!("`{}` is a symbolic link that came with this repository", path.display());
+        return Err(Failure::new(what, Some("edit the file that it leads to, if you mean that one".to_owned())));
+    }
+    let agent = agent.map(|(path, _)| path);
     let bottle = catalogue.bottle_path(name).filter(|_| wanted(ManifestKind::Bottle));
     let (kind, path) = match (agent, bottle) {
         (Some(path), None) => (ManifestKind::Agent, path),

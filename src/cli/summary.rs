@@ -5,6 +5,7 @@ use crate::manifest::matches::{Match, PathRule};
 use crate::manifest::{Name, Source};
 use crate::plan::BottlePlan;
 use crate::plan::egress::PlannedRoute;
+use crate::plan::environment::Origin as ValueOrigin;
 use crate::plan::git_gate::PlannedRepo;
 
 const WIDTH: usize = 80;
@@ -32,8 +33,13 @@ pub fn whole(plan: &BottlePlan) -> String {
 }
 
 fn rows(plan: &BottlePlan) -> Rows {
-    let hidden = |name: &&str| plan.agent_provision.hidden_env_names.iter().any(|hidden| hidden.as_str() == *name);
-    let env: Vec<_> = plan.guest_env.names().filter(|name| !hidden(name)).collect();
+    // A placeholder of the provider's is hidden; what the bottle puts in its place is not.
+    let hidden = |name: &str, origin: &ValueOrigin| {
+        let listed = plan.agent_provision.hidden_env_names.iter().any(|hidden| hidden.as_str() == name);
+        listed && matches!(origin, ValueOrigin::Provider { .. })
+    };
+    let shown = plan.guest_env.iter().filter(|(name, origin)| !hidden(name.as_str(), origin));
+    let env: Vec<_> = shown.map(|(name, _)| name.as_str()).collect();
     let skills: Vec<_> = plan.skills.iter().map(|skill| skill.name.as_str()).collect();
     let user = &plan.git_gate_plan.user;
     let user = [user.name.clone(), user.email.as_ref().map(|email| format!("<{email}>"))];

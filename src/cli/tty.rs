@@ -131,7 +131,12 @@ impl Silence {
         let before = tcgetattr(device)?;
         let mut silent = before.clone();
         silent.local_flags &= !(LocalFlags::ECHO | LocalFlags::ECHONL | LocalFlags::ICANON);
-        for (index, value) in [(SpecialCharacterIndices::VMIN, 1), (SpecialCharacterIndices::VTIME, 0)] {
+        // Ctrl-Z is switched off: after `fg` the terminal would show what is typed.
+        for (index, value) in [
+            (SpecialCharacterIndices::VMIN, 1),
+            (SpecialCharacterIndices::VTIME, 0),
+            (SpecialCharacterIndices::VSUSP, libc::_POSIX_VDISABLE),
+        ] {
             if let Some(character) = silent.control_chars.get_mut(index as usize) {
                 *character = value;
             }

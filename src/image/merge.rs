@@ -4,9 +4,9 @@
 //! Paths are relative to the root whatever they look like; a parent that is a symbolic link is followed inside the root,
 //! so `a -> /etc` and then `a/x` makes the *guest's* `/etc/x`. Source: OCI image-spec, layer.md, "Applying Changesets".
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::erofs::xattr_fits;
+use super::erofs::{xattr_fits, xattrs_fit};
 use super::layer::LayerError;
 use super::tar::{Entry, EntryKind};
 use super::tree::{ContentId, Inode, InodeId, Kind, Meta, NAME_MAX, Tree, TreeError};
@@ -39,6 +39,8 @@ pub enum EntryError {
     LinkTargetMissing { target: String },
     #[error("is a hard link to the directory `{target}`")]
     LinkToDirectory { target: String },
+    #[error("has over 256 KiB of extended attributes, which EROFS has no room for")]
+    Attributes,
     #[error("is one more than an image may have")]
     TooMany,
 }
@@ -64,8 +66,9 @@ pub(crate) fn apply(tree: &mut Tree, layer: u32, entries: Vec<Entry>) -> Result<
         })
         .collect();
     // Whiteouts are of lower layers only, wherever in the stream they stand; so they go first.
+    let fresh = fresh_directories(tree, &entries)?;
     for entry in &entries {
-        hide(tree, &entry.path).map_err(|source| failed(&entry.path, source))?;
+        hide(tree, &entry.path, &fresh).map_err(|source| failed(&entry.path, source))?;
     }
     for (index, entry) in (0..).zip(entries) {
         let content = ContentId { source: layer, index };
@@ -73,6 +76,22 @@ pub(crate) fn apply(tree: &mut Tree, layer: u32, entries: Vec<Entry>) -> Result<
         add(tree, entry, content, lower.get(&index).copied()).map_err(|source| failed(&path, source))?;
     }
     Ok(())
+}
+
+/// Directories that the layer puts where something else was: below them there is nothing of lower layers to hide, and where a link that
+/// was there led is none of their business.
+fn fresh_directories(tree: &Tree, entries: &[Entry]) -> Result<HashSet<Vec<u8>>, LayerError> {
+    let mut fresh = HashSet::new();
+    for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Directory) {
+        let replaces = || -> Result<Option<Vec<u8>>, EntryError> {
+            let names = components(&entry.path)?;
+            let Some((&name, parents)) = names.split_last() else { return Ok(None) };
+            let there = tree.find_directory(parents)?.and_then(|directory| tree.child(directory, name));
+            Ok(there.filter(|&there| !tree.get(there).kind.is_directory()).map(|_| names.join(&b'/')))
+        };
+        fresh.extend(replaces().map_err(|source| failed(&entry.path, source))?);
+    }
+    Ok(fresh)
 }
 
 fn failed(path: &[u8], source: EntryError) -> LayerError {
@@ -102,10 +121,13 @@ fn is_whiteout(path: &[Name<'_>]) -> bool {
 
 type Name<'a> = &'a [u8];
 
-fn hide(tree: &mut Tree, path: &[u8]) -> Result<(), EntryError> {
+fn hide(tree: &mut Tree, path: &[u8], fresh: &HashSet<Vec<u8>>) -> Result<(), EntryError> {
     let names = components(path)?;
     let Some((&name, parents)) = names.split_last() else { return Ok(()) };
     let Some(hidden) = name.strip_prefix(WHITEOUT) else { return Ok(()) };
+    if !fresh.is_empty() && (1..=parents.len()).any(|depth| fresh.contains(&parents[..depth].join(&b'/'))) {
+        return Ok(());
+    }
     let Some(directory) = tree.find_directory(parents)? else { return Ok(()) };
     let Some(children) = tree.children_mut(directory) else { return Ok(()) };
     if name == OPAQUE {
@@ -124,6 +146,9 @@ fn add(tree: &mut Tree, entry: Entry, content: ContentId, lower: Option<InodeId>
         return Ok(());
     }
     let mut meta = storable(meta);
+    if !xattrs_fit(&meta.xattrs) {
+        return Err(EntryError::Attributes);
+    }
     let Some((&name, parents)) = names.split_last() else {
         if kind != EntryKind::Directory {
             return Err(EntryError::RootIsNoDirectory);

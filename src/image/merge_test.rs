@@ -408,3 +408,21 @@ proptest! {
         prop_assert_eq!(paths(&tree), paper.paths());
     }
 }
+
+#[test]
+fn what_is_hidden_below_a_directory_that_replaces_a_link_is_not_what_the_link_led_to() {
+    let lower = || tar().file("e/x", b"1").symlink("d", "e");
+    let expected = [("/d", "d700"), ("/e", "d755"), ("/e/x", "f0.0")];
+    check([lower(), tar().directory("d", 0o700).file("d/.wh..wh..opq", b"")], &expected);
+    check([lower(), tar().file("d/.wh.x", b"").directory("d", 0o700)], &expected);
+}
+
+#[test]
+fn more_attributes_than_an_inode_has_room_for_are_refused() {
+    let mut tar = tar();
+    for number in 0..5 {
+        tar = tar.pax(&format!("SCHILY.xattr.user.{number}"), &[7; 60_000]);
+    }
+    let error = merge([tar.file("file", b"")]).err().unwrap();
+    assert!(matches!(error, LayerError::Entry { source: EntryError::Attributes, .. }), "{error}");
+}

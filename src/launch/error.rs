@@ -33,9 +33,9 @@ pub enum LaunchError {
         #[source]
         source: io::Error,
     },
-    #[error("{}", causes.join(": "))]
+    #[error("{}", harmless(&causes.join(": ")))]
     Monitor { causes: Vec<String> },
-    #[error("the monitor's sandbox cannot be closed: {why}")]
+    #[error("the monitor's sandbox cannot be closed: {}", harmless(why))]
     Sandbox { layer: Layer, why: String },
     #[error("the monitor tried {}, which its sandbox forbids; the bottle was ended{}", violated(*syscall), words(console))]
     Violation { syscall: Option<u32>, console: String },
@@ -160,7 +160,7 @@ fn ended_by(reason: &StopReason) -> String {
         StopReason::PowerOff => "power-off".to_owned(),
         StopReason::Reset => "reset".to_owned(),
         StopReason::Shutdown => "triple fault".to_owned(),
-        StopReason::Vcpu { index, detail } => format!("vCPU {index}: {detail}"),
+        StopReason::Vcpu { index, detail } => format!("vCPU {index}: {}", harmless(detail)),
         StopReason::Disk { index, offset, fault } => format!("disk {index}: {fault:?} at byte {offset}"),
         StopReason::LauncherGone => "launcher gone".to_owned(),
     }

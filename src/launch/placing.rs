@@ -11,10 +11,10 @@ use bottle_protocol::{
 };
 use std::collections::BTreeSet;
 use std::ffi::CString;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -116,8 +116,13 @@ impl Sending<'_> {
     /// As long as it was when it was opened: one that grows is cut there, one that shrinks is an error.
     async fn file(&mut self, host: &Path, guest: &Path, mode: Option<u16>) -> Result<(), LaunchError> {
         let failed = |source| LaunchError::Read { path: host.to_owned(), source };
-        let file = File::open(host).map_err(failed)?;
+        // It was a file a moment ago: a link leads elsewhere, and a fifo would hold us up.
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(host).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(failed(io::Error::other("it is no file any more")));
+        }
         let size = metadata.len();
         self.entry(EntryKind::File, mode.unwrap_or_else(|| bits(&metadata)), guest, size).await?;
         let mut file = file.take(size);

@@ -11,12 +11,13 @@ use super::egress::EgressPlan;
 use super::environment::GuestEnv;
 use super::git_gate::GitGatePlan;
 use super::identity::Slug;
+use super::prepare::token_of;
 use super::provider::ProvisionPlan;
 use super::skills::Skill;
 use super::spec::BottleSpec;
 use super::supervise::SupervisePlan;
 use super::workspace::WorkspacePlan;
-use crate::manifest::{Name, Source};
+use crate::manifest::{Name, Source, Variable};
 
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct BottlePlan {
@@ -49,4 +50,11 @@ pub struct BottlePlan {
     pub git_gate_plan: GitGatePlan,
     pub egress_plan: EgressPlan,
     pub supervise_plan: Option<SupervisePlan>,
+}
+
+impl BottlePlan {
+    /// Variables of the host that hold tokens for gateways: neither the guest nor a program that builds an image is to have them.
+    pub fn tokens(&self) -> impl Iterator<Item = &Variable> {
+        self.egress_plan.token_slots.values().chain(self.git_gate_plan.repos.iter().filter_map(token_of))
+    }
 }

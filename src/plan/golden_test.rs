@@ -38,9 +38,11 @@ fn the_readmes_manifests_come_to_this_plan() {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&golden, &made).unwrap();
     }
-    for (line, (made, expected)) in made.lines().zip(fs::read_to_string(golden).unwrap().lines()).enumerate() {
+    let expected = fs::read_to_string(golden).unwrap();
+    for (line, (made, expected)) in made.lines().zip(expected.lines()).enumerate() {
         assert_eq!(made, expected, "line {}", line + 1);
     }
+    assert_eq!(made.len(), expected.len(), "one is longer");
 }
 
 #[test]

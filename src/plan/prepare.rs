@@ -86,9 +86,11 @@ pub fn prepare(
     let guest_env = GuestEnv::new(&settings.env, &agent_provision.env_vars);
     guest_env.forget_fixed(&mut env);
     let egress_plan = egress::prepare(settings.egress.unwrap_or_default(), routes, &state)?;
-    if gateways == Gateways::None {
-        let slots = egress_plan.token_slots.values().filter(|name| !provisioned.contains_key(*name));
-        check_tokens(slots.chain(git_gate_plan.repos.iter().filter_map(token_of)), values)?;
+    let slots = egress_plan.token_slots.values().filter(|name| !provisioned.contains_key(*name));
+    let unset = take_tokens(slots.chain(git_gate_plan.repos.iter().filter_map(token_of)), values);
+    // Now, and not when the first request is refused for want of one. A bundle of somebody else's has its own.
+    if gateways == Gateways::None && !unset.is_empty() {
+        return Err(PlanError::NoToken { names: unset });
     }
     let supervise_plan = supervise::prepare(settings.supervise.unwrap_or_default(), &state)?;
     let plan = BottlePlan {
@@ -215,19 +217,19 @@ fn environment(env: &Env, depth: Depth, values: &mut dyn Values) -> Result<Resol
     Ok(resolve(&env.collect(), values)?)
 }
 
-fn token_of(repo: &PlannedRepo) -> Option<&Variable> {
+pub(super) fn token_of(repo: &PlannedRepo) -> Option<&Variable> {
     match &repo.key {
         PlannedKey::ProvisionedKey { token_env, .. } => Some(token_env),
         PlannedKey::Identity(_) => None,
     }
 }
 
-/// Now, and not when the first request is refused for want of a token. A bundle of somebody else's has its own.
-fn check_tokens<'a>(names: impl Iterator<Item = &'a Variable>, values: &mut dyn Values) -> Result<(), PlanError> {
+/// Takes the tokens out of this process's environment, which programs that build images inherit; those that are not there.
+fn take_tokens<'a>(names: impl Iterator<Item = &'a Variable>, values: &mut dyn Values) -> Vec<String> {
     let mut unset: Vec<String> =
         names.filter(|name| values.variable(name).is_none()).map(Variable::to_string).collect();
     unset.dedup();
-    if unset.is_empty() { Ok(()) } else { Err(PlanError::NoToken { names: unset }) }
+    unset
 }
 
 #[cfg(test)]

@@ -186,6 +186,12 @@ pub(crate) fn xattr_fits(name: &[u8], value: &[u8]) -> bool {
     xattr_key(name).is_some() && value.len() <= usize::from(u16::MAX)
 }
 
+/// Can an inode have all of these? Its area is counted in words of four bytes, in 16 bits.
+pub(crate) fn xattrs_fit(xattrs: &Xattrs) -> bool {
+    let entries = xattrs.iter().map(|(name, value)| (name.len() + value.len() + 4).next_multiple_of(4));
+    entries.sum::<usize>() + 12 <= 4 * usize::from(u16::MAX)
+}
+
 /// The inline attribute area that follows an inode; empty if there is none.
 pub(crate) fn encode_xattrs(xattrs: &Xattrs) -> Vec<u8> {
     let mut bytes = Vec::new();

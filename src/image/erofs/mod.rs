@@ -21,7 +21,7 @@ use std::os::unix::fs::FileExt;
 pub use compression::{RootCompression, UnknownCompression, ZstdLevel};
 pub(crate) use data::StoreError;
 pub use features::Feature;
-pub(crate) use format::xattr_fits;
+pub(crate) use format::{xattr_fits, xattrs_fit};
 
 use compressed::{CompressedWriter, Pieces, Tuning};
 use data::{DataWriter, Extent, PlainWriter, Stored};

@@ -65,7 +65,7 @@ impl Header {
             sparse_area.copy_from_slice(&block[386..495]);
         }
         Ok(Self {
-            flag: flag(block[156], &path),
+            flag: flag(block[156]),
             path,
             link: text(&block[157..257]).to_vec(),
             mode: u16::try_from(mode).map_err(|_| bad("mode"))?,
@@ -97,10 +97,8 @@ pub(super) fn segments(area: &[u8]) -> Option<Vec<Segment>> {
         .collect()
 }
 
-fn flag(byte: u8, path: &[u8]) -> TypeFlag {
+fn flag(byte: u8) -> TypeFlag {
     match byte {
-        // Before POSIX, a directory was a file whose name ends in a slash.
-        b'0' | 0 | b'7' if path.ends_with(b"/") => TypeFlag::Directory,
         b'0' | 0 | b'7' => TypeFlag::File,
         b'1' => TypeFlag::HardLink,
         b'2' => TypeFlag::Symlink,

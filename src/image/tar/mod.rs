@@ -132,7 +132,10 @@ impl<R: Skip> Archive<R> {
             self.padding = stored.checked_next_multiple_of(BLOCK as u64).map_or(0, |padded| padded - stored);
         }
         self.sparse = self.sparse_map(&header, &pax, at)?;
+        let path = pax.sparse.name.take().or(pax.path.take()).unwrap_or(header.path);
         let kind = match header.flag {
+            // Before POSIX, a directory was a file whose name ends in a slash. The whole name: the header's own may be cut anywhere.
+            TypeFlag::File if path.ends_with(b"/") => EntryKind::Directory,
             TypeFlag::File | TypeFlag::GnuSparse => {
                 EntryKind::File { size: self.sparse.as_ref().map_or(self.unread, SparseMap::size) }
             }
@@ -163,7 +166,6 @@ impl<R: Skip> Archive<R> {
             mtime: pax.mtime.or(header.mtime).ok_or(bad("time", at))?,
             xattrs: pax.take_xattrs(),
         };
-        let path = pax.sparse.name.take().or(pax.path.take()).unwrap_or(header.path);
         Ok(Entry { path, meta, kind })
     }
 

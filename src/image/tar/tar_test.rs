@@ -244,3 +244,17 @@ proptest! {
         prop_assert_eq!(ours, theirs);
     }
 }
+
+#[test]
+fn a_long_name_that_is_cut_behind_a_slash_is_still_a_files() {
+    let long = format!("{}/file", "d".repeat(99));
+    let gnu = Tar::default().entry(b'L', "././@LongLink", "", 0o644, format!("{long}\0").as_bytes());
+    let pax = Tar::default().pax("path", long.as_bytes());
+    for archive in [gnu, pax] {
+        let (entry, data) = only(&archive.entry(b'0', &long[..100], "", 0o644, b"data").finish());
+        assert_eq!((entry.path, entry.kind), (long.clone().into_bytes(), EntryKind::File { size: 4 }));
+        assert_eq!(data, b"data");
+    }
+    let (old, _) = only(&Tar::default().entry(b'0', "before/posix/", "", 0o755, b"").finish());
+    assert_eq!(old.kind, EntryKind::Directory);
+}
