@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Every file by all that stat(1) and its bytes say; read twice, in directory order and backwards.
-const LIST: &str = "cd /data && find . | sort | while read -r name; do stat -c '%n %F %a %u %g %h %Y' \"$name\"; done; \
+const LIST: &str = "cd /data && find . | sort | xargs stat -c '%n %F %a %u %g %h %Y'; \
     find . -type l | sort | xargs -n 1 readlink; find . -type f | sort | xargs sha256sum; \
     echo 3 > /proc/sys/vm/drop_caches 2>/dev/null; find . -type f | sort -r | xargs cat | sha256sum";
 
