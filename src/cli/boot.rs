@@ -1,8 +1,8 @@
 //! A plan that was said yes to becomes a bottle, and the bottle the agent's exit code.
 //!
 //! One story: image, kernel, environment, files, network, boot; then what was held for the bottle is given back, in reverse, by dropping it:
-//! machine, network, name, state. Whatever the way out, a signal included, that is what happens; only a state that something has
-//! marked is kept.
+//! machine, network, name, state. Whatever the way out of the launch, a signal included, that is what happens; only a state that
+//! something has marked is kept. A signal before the launch leaves the state to `cleanup`.
 
 use super::args::MachineArgs;
 use super::egress::{self, BundleWord};
