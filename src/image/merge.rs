@@ -66,9 +66,13 @@ pub(crate) fn apply(tree: &mut Tree, layer: u32, entries: Vec<Entry>) -> Result<
         })
         .collect();
     // Whiteouts are of lower layers only, wherever in the stream they stand; so they go first.
-    let fresh = fresh_directories(tree, &entries)?;
+    let mut fresh = HashSet::new();
     for entry in &entries {
-        hide(tree, &entry.path, &fresh).map_err(|source| failed(&entry.path, source))?;
+        if entry.kind == EntryKind::Directory {
+            fresh.extend(replaced(tree, &entry.path));
+        } else {
+            hide(tree, &entry.path, &fresh).map_err(|source| failed(&entry.path, source))?;
+        }
     }
     for (index, entry) in (0..).zip(entries) {
         let content = ContentId { source: layer, index };
@@ -78,20 +82,13 @@ pub(crate) fn apply(tree: &mut Tree, layer: u32, entries: Vec<Entry>) -> Result<
     Ok(())
 }
 
-/// Directories that the layer puts where something else was: below them there is nothing of lower layers to hide, and where a link that
-/// was there led is none of their business.
-fn fresh_directories(tree: &Tree, entries: &[Entry]) -> Result<HashSet<Vec<u8>>, LayerError> {
-    let mut fresh = HashSet::new();
-    for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Directory) {
-        let replaces = || -> Result<Option<Vec<u8>>, EntryError> {
-            let names = components(&entry.path)?;
-            let Some((&name, parents)) = names.split_last() else { return Ok(None) };
-            let there = tree.find_directory(parents)?.and_then(|directory| tree.child(directory, name));
-            Ok(there.filter(|&there| !tree.get(there).kind.is_directory()).map(|_| names.join(&b'/')))
-        };
-        fresh.extend(replaces().map_err(|source| failed(&entry.path, source))?);
-    }
-    Ok(fresh)
+/// The path of a directory that the layer puts where something else was. Whiteouts below it, if they come after it, hide nothing of
+/// lower layers: where a link that was there led is none of their business. Those before it still go through the link, as with docker.
+fn replaced(tree: &Tree, path: &[u8]) -> Option<Vec<u8>> {
+    let names = components(path).ok()?;
+    let (&name, parents) = names.split_last()?;
+    let there = tree.child(tree.find_directory(parents).ok()??, name)?;
+    (!tree.get(there).kind.is_directory()).then(|| names.join(&b'/'))
 }
 
 fn failed(path: &[u8], source: EntryError) -> LayerError {

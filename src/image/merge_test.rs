@@ -414,7 +414,15 @@ fn what_is_hidden_below_a_directory_that_replaces_a_link_is_not_what_the_link_le
     let lower = || tar().file("e/x", b"1").symlink("d", "e");
     let expected = [("/d", "d700"), ("/e", "d755"), ("/e/x", "f0.0")];
     check([lower(), tar().directory("d", 0o700).file("d/.wh..wh..opq", b"")], &expected);
+    // Before the directory is there, the link is: docker and umoci go through it.
+    let expected = [("/d", "d700"), ("/e", "d755")];
     check([lower(), tar().file("d/.wh.x", b"").directory("d", 0o700)], &expected);
+}
+
+#[test]
+fn a_layer_may_put_a_directory_where_a_loop_of_links_was() {
+    let layer = tar().directory("d", 0o700).directory("d/x", 0o711).file("d/.wh.y", b"");
+    check([tar().symlink("d", "d"), layer], &[("/d", "d700"), ("/d/x", "d711")]);
 }
 
 #[test]
