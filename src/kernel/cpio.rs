@@ -1,13 +1,10 @@
 //! Writes newc cpio archives, which the kernel unpacks as its initramfs.
 //!
 //! Deterministic: owner 0, time 0, numbered inodes. Archives may follow one another: each ends on a 4-byte boundary.
-//!
-//! Source: Documentation/driver-api/early-userspace/buffer-format.rst of Linux.
 
+use crate::vmm::boot::newc::{Entry, TRAILER};
 use std::io::{self, Write};
 
-const MAGIC: &str = "070701";
-const TRAILER: &str = "TRAILER!!!";
 const S_IFDIR: u32 = 0o040_000;
 const S_IFREG: u32 = 0o100_000;
 
@@ -41,27 +38,12 @@ impl<W: Write> Archive<W> {
 
     fn entry(&mut self, path: &str, mode: u32, data: &[u8]) -> io::Result<()> {
         let too_long = || io::Error::new(io::ErrorKind::FileTooLarge, format!("{path}: longer than cpio can say"));
-        let data_len = u32::try_from(data.len()).map_err(|_| too_long())?;
-        let name_len = u32::try_from(path.len()).ok().and_then(|len| len.checked_add(1)).ok_or_else(too_long)?;
         self.inode += 1;
-        let links = 1;
-        // ino mode uid gid nlink mtime filesize devmajor devminor rdevmajor rdevminor namesize check
-        let fields = [self.inode, mode, 0, 0, links, 0, data_len, 0, 0, 0, 0, name_len, 0];
-        let mut header = String::with_capacity(MAGIC.len() + fields.len() * 8);
-        header.push_str(MAGIC);
-        for field in fields {
-            header.push_str(&format!("{field:08x}"));
-        }
-        self.out.write_all(header.as_bytes())?;
-        self.out.write_all(path.as_bytes())?;
-        self.out.write_all(b"\0")?;
-        self.pad(header.len() + path.len() + 1)?;
+        let size = u32::try_from(data.len()).map_err(|_| too_long())?;
+        let entry = Entry { inode: self.inode, path, mode, size, ..Entry::default() };
+        self.out.write_all(&entry.record().ok_or_else(too_long)?)?;
         self.out.write_all(data)?;
-        self.pad(data.len())
-    }
-
-    fn pad(&mut self, written: usize) -> io::Result<()> {
-        self.out.write_all(&[0; 3][..written.next_multiple_of(4) - written])
+        self.out.write_all(&[0; 3][..data.len().next_multiple_of(4) - data.len()])
     }
 }
 

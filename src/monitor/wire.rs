@@ -5,21 +5,19 @@
 
 use super::sandbox::{LayerReport, Probe};
 use crate::net::spec::NetSpec;
+use crate::sys::passing;
 use crate::vmm::DiskAccess;
 use crate::vmm::stop::StopReason;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg, send, sendmsg,
-    socketpair,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, send, sendmsg, socketpair,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Largest packet either side takes.
 pub const PACKET_MAX: usize = 64 << 10;
-/// Linux passes at most 253 descriptors at once (SCM_MAX_FD); a machine needs a fraction of it.
-pub const DESCRIPTORS_MAX: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
@@ -160,30 +158,13 @@ fn encode(message: &impl Serialize) -> Result<Vec<u8>, WireError> {
 /// When the message is cut, too long, or no message.
 pub fn receive<M: DeserializeOwned>(socket: BorrowedFd<'_>) -> Result<Option<(M, Vec<OwnedFd>)>, WireError> {
     let mut bytes = vec![0u8; PACKET_MAX];
-    let mut space = nix::cmsg_space!([RawFd; DESCRIPTORS_MAX]);
-    let mut parts = [IoSliceMut::new(&mut bytes)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let received =
-        recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags).map_err(WireError::Receive)?;
-    let cut = received.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
-    let length = received.bytes;
-    let mut descriptors = Vec::new();
-    for message in received.cmsgs().map_err(WireError::Receive)? {
-        if let ControlMessageOwned::ScmRights(fds) = message {
-            descriptors.extend(fds.into_iter().map(own));
-        }
-    }
-    match length {
-        0 => Ok(None),
-        _ if cut => Err(WireError::TooLong),
-        _ => Ok(Some((serde_json::from_slice(&bytes[..length])?, descriptors))),
-    }
-}
-
-#[expect(unsafe_code, reason = "received descriptors arrive as bare numbers")]
-fn own(fd: RawFd) -> OwnedFd {
-    // SAFETY: the kernel has just put this descriptor into our table for us, and nothing else knows its number.
-    unsafe { OwnedFd::from_raw_fd(fd) }
+    let received = passing::receive_all(socket, &mut bytes, MsgFlags::empty()).map_err(WireError::Receive)?;
+    let message = match received.length {
+        0 => return Ok(None),
+        _ if received.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) => return Err(WireError::TooLong),
+        length => serde_json::from_slice(&bytes[..length])?,
+    };
+    Ok(Some((message, received.descriptors)))
 }
 
 #[cfg(test)]

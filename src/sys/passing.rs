@@ -1,30 +1,53 @@
-//! A message and at most one descriptor over a unix socket (SCM_RIGHTS, unix(7)).
+//! A message and its descriptors over a unix socket (SCM_RIGHTS, unix(7)).
 #![expect(unsafe_code, reason = "received descriptors arrive as bare numbers")]
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
-/// Receives a message into `buffer`, without waiting: its length, 0 when the other side has hung up, and its first descriptor. Further
-/// ones are closed.
+/// Most descriptors that are taken with one message; further ones are closed. Linux passes at most 253 at once (SCM_MAX_FD).
+pub const DESCRIPTORS_MAX: usize = 64;
+
+/// What came.
+#[derive(Debug)]
+pub struct Received {
+    /// Bytes of the message; 0 when the other side has hung up.
+    pub length: usize,
+    pub descriptors: Vec<OwnedFd>,
+    /// With `MSG_TRUNC` if the message was longer than the buffer, with `MSG_CTRUNC` if descriptors are missing: more than
+    /// [`DESCRIPTORS_MAX`], or more than this process has room for.
+    pub flags: MsgFlags,
+}
+
+/// Receives a message into `buffer` and all descriptors that came with it, closed on exec.
 ///
 /// # Errors
-/// The kernel's error; `WouldBlock` when there is no message; `InvalidData` when it is longer than `buffer`.
-pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
-    let mut space = nix::cmsg_space!([RawFd; 1]);
+/// The kernel's error.
+pub fn receive_all(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: MsgFlags) -> nix::Result<Received> {
+    let mut space = nix::cmsg_space!([RawFd; DESCRIPTORS_MAX]);
     let mut parts = [IoSliceMut::new(buffer)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+    let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
     let received = recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
-    let cut = received.flags.contains(MsgFlags::MSG_TRUNC);
-    let length = received.bytes;
     let mut descriptors = Vec::new();
-    // A descriptor that this process has no room for is missing here, which is for the caller to notice.
     for message in received.cmsgs().into_iter().flatten() {
         if let ControlMessageOwned::ScmRights(fds) = message {
             descriptors.extend(fds.into_iter().map(own));
         }
     }
-    if cut { Err(io::ErrorKind::InvalidData.into()) } else { Ok((length, descriptors.into_iter().next())) }
+    Ok(Received { length: received.bytes, descriptors, flags: received.flags })
+}
+
+/// Receives a message into `buffer`, without waiting: its length, 0 when the other side has hung up, and its first descriptor. Further
+/// ones are closed; one that this process has no room for is missing, which is for the caller to notice.
+///
+/// # Errors
+/// The kernel's error; `WouldBlock` when there is no message; `InvalidData` when it is longer than `buffer`.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+    let received = receive_all(socket, buffer, MsgFlags::MSG_DONTWAIT)?;
+    if received.flags.contains(MsgFlags::MSG_TRUNC) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok((received.length, received.descriptors.into_iter().next()))
 }
 
 fn own(fd: RawFd) -> OwnedFd {

@@ -76,7 +76,7 @@ pub struct MachineArgs {
     pub bundle: Option<BundleWord>,
 
     /// vCPUs
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = super::run::cpus)]
     pub cpus: u8,
 
     /// Memory of the guest, taken from the host as it is used (e.g. 4G)

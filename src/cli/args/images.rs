@@ -80,7 +80,7 @@ const INSPECT_EXAMPLES: &str = "\
 Examples:
   bottle-vmm inspect agent.bottle
   bottle-vmm inspect --verify agent.bottle
-  bottle-vmm inspect --json agent.tar | jq .manifest.config.env";
+  bottle-vmm inspect --json agent.bottle | jq .manifest.config.env";
 
 /// List cached images, the one that was used last first
 ///

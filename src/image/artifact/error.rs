@@ -54,7 +54,9 @@ impl ArtifactError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NotAnArtifact => Some("`bottle-vmm pack IMAGE -o FILE.bottle` makes one"),
+            Self::NotAnArtifact => Some(
+                "`bottle-vmm pack IMAGE -o FILE.bottle` makes one; an image that `run` or `pack` has taken once is found by its own path too",
+            ),
             Self::Newer { .. } | Self::Unknown { .. } => {
                 Some("use a newer bottle-vmm, or pack the image again with this one")
             }
@@ -62,6 +64,9 @@ impl ArtifactError {
                 Some("copy it again from where it is whole, or pack the image again")
             }
             Self::LargeManifest { .. } => Some("take labels and variables out of the image's configuration"),
+            Self::Read(error) if error.kind() == io::ErrorKind::IsADirectory => Some(
+                "a directory is an image, and no artifact yet: `bottle-vmm pack DIR -o FILE.bottle` makes one of it",
+            ),
             Self::Read(_) | Self::Write(_) => None,
         }
     }

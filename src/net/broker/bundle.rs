@@ -2,6 +2,7 @@
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fstat};
+use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ pub enum BundleError {
     Open {
         path: PathBuf,
         #[source]
-        source: nix::Error,
+        source: io::Error,
     },
     #[error("the bundle's directory {} belongs to user {owner}", path.display())]
     Owner { path: PathBuf, owner: u32 },
@@ -28,7 +29,9 @@ impl BundleError {
             Self::Owner { .. } => {
                 Some("use a directory of your own: who can write to it can pose as a gateway".to_owned())
             }
-            Self::Open { .. } => None,
+            Self::Open { .. } => Some(
+                "give a directory of your own, mode 700, that is no symbolic link; the bundle listens in it on PORT.sock".to_owned(),
+            ),
         }
     }
 }
@@ -43,7 +46,7 @@ impl BundleDirectory {
     /// # Errors
     /// [`BundleError`].
     pub fn open(path: &Path) -> Result<Self, BundleError> {
-        let failed = |source| BundleError::Open { path: path.to_owned(), source };
+        let failed = |errno: nix::Error| BundleError::Open { path: path.to_owned(), source: errno.into() };
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let directory = open(path, flags, Mode::empty()).map_err(failed)?;
         let status = fstat(&directory).map_err(failed)?;

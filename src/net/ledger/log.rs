@@ -45,7 +45,9 @@ impl LogError {
         match self {
             Self::Shared { path, .. } => Some(format!("`chmod 600 {}`, or another file", path.display())),
             Self::NoFile { .. } => Some("give the path of a file, which may be there or not".to_owned()),
-            Self::Open { .. } => None,
+            Self::Open { .. } => {
+                Some("give the path of a file in a directory that is there and that you may write to".to_owned())
+            }
         }
     }
 }

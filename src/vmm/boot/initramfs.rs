@@ -5,6 +5,7 @@
 
 use super::super::memory::GuestRam;
 use super::super::x86_64::layout;
+use super::newc::{Entry, TRAILER};
 use crate::sys::mapped::Mapped;
 use std::fs::File;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError, GuestMemoryRegion};
@@ -24,8 +25,7 @@ const DIRECTORY: u32 = 0o040_755;
 const EXECUTABLE: u32 = 0o100_755;
 const CHARACTER_DEVICE: u32 = 0o020_600;
 /// `/dev/console`, which the kernel opens for PID 1 before anything could make it.
-const CONSOLE_MAJOR: u32 = 5;
-const CONSOLE_MINOR: u32 = 1;
+const CONSOLE: (u32, u32) = (5, 1);
 
 /// Writes it to the top of low memory, above `kernel_end`; returns where and how long.
 ///
@@ -65,13 +65,15 @@ struct Parts {
 
 impl Parts {
     fn of(agent: &[u8]) -> Self {
-        let mut head = Vec::new();
-        let agent_length = u32::try_from(agent.len()).unwrap_or(u32::MAX);
-        entry(&mut head, 1, "dev", DIRECTORY, 0, (0, 0));
-        entry(&mut head, 2, "dev/console", CHARACTER_DEVICE, 0, (CONSOLE_MAJOR, CONSOLE_MINOR));
-        entry(&mut head, 3, "init", EXECUTABLE, agent_length, (0, 0));
+        let size = u32::try_from(agent.len()).unwrap_or(u32::MAX);
+        let entries = [
+            Entry { inode: 1, path: "dev", mode: DIRECTORY, ..Entry::default() },
+            Entry { inode: 2, path: "dev/console", mode: CHARACTER_DEVICE, device: CONSOLE, ..Entry::default() },
+            Entry { inode: 3, path: "init", mode: EXECUTABLE, size, ..Entry::default() },
+        ];
+        let head: Vec<u8> = entries.iter().filter_map(Entry::record).flatten().collect();
         let mut tail = vec![0; agent.len().next_multiple_of(4) - agent.len()];
-        entry(&mut tail, 0, "TRAILER!!!", 0, 0, (0, 0));
+        tail.extend(Entry { path: TRAILER, ..Entry::default() }.record().unwrap_or_default());
         tail.resize((head.len() + agent.len() + tail.len()).next_multiple_of(4) - head.len() - agent.len(), 0);
         Self { head, agent_length: agent.len(), tail }
     }
@@ -79,21 +81,6 @@ impl Parts {
     fn length(&self) -> u64 {
         (self.head.len() + self.agent_length + self.tail.len()) as u64
     }
-}
-
-/// A newc header and name, padded to four bytes; the caller appends the data.
-fn entry(out: &mut Vec<u8>, inode: u32, name: &str, mode: u32, size: u32, device: (u32, u32)) {
-    let name_length = u32::try_from(name.len() + 1).unwrap_or(u32::MAX);
-    let start = out.len();
-    out.extend(b"070701");
-    for field in [inode, mode, 0, 0, 1, 0, size, 0, 0, device.0, device.1, name_length, 0] {
-        out.extend(format!("{field:08x}").bytes());
-    }
-    out.extend(name.bytes());
-    out.push(0);
-    // The name field ends on a multiple of four of the archive; every entry starts on one.
-    let used = out.len() - start;
-    out.resize(start + used.next_multiple_of(4), 0);
 }
 
 #[cfg(test)]

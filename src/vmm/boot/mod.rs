@@ -4,6 +4,7 @@
 mod cmdline;
 mod initramfs;
 mod kernel;
+pub mod newc;
 
 pub use cmdline::{CmdlineError, kernel_command_line};
 pub use initramfs::InitramfsError;
