@@ -11,7 +11,10 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, VsockAddr, connect, so
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    #[error("this kernel has no vsock")]
+    #[error(
+        "this kernel has no vsock; built in, and not as modules, it needs CONFIG_VIRTIO_MMIO, CONFIG_VIRTIO_BLK, CONFIG_VSOCKETS and \
+         CONFIG_VIRTIO_VSOCKETS, as the kernels of `bottle-vmm kernel install` and `build` have"
+    )]
     NoVsock(#[source] Errno),
     #[error("vsock connection to port {CONTROL_PORT} of the host failed {attempts} times")]
     Refused { attempts: u32, source: Errno },
