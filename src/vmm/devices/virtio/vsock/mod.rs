@@ -205,5 +205,4 @@ impl VirtioDevice for Vsock {
 }
 
 #[cfg(test)]
-#[path = "vsock_test.rs"]
 mod tests;
