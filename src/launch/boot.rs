@@ -228,7 +228,7 @@ pub(super) fn name(message: &ToHost) -> &'static str {
 
 /// Text of the guest's, of which no control character reaches the caller's terminal.
 pub(super) fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c == '\n' || !c.is_control() { c } else { '\u{fffd}' }).collect()
+    text.chars().map(|c| if matches!(c, '\n' | '\t') || !c.is_control() { c } else { '\u{fffd}' }).collect()
 }
 
 fn unwritable(errno: i32) -> String {

@@ -24,7 +24,7 @@ impl Console {
 
     pub(super) fn push(&mut self, line: String) {
         if self.verbose {
-            self.print(line.trim_end_matches('\n').to_owned());
+            self.print(harmless(line.trim_end_matches('\n')));
         }
         if self.lines.len() == Self::LINES {
             self.lines.pop_front();
@@ -106,6 +106,16 @@ mod tests {
         let text = console.text();
         assert_eq!(text.lines().count(), Console::LINES);
         assert!(text.starts_with("\u{fffd}[2Jline 60\n") && !text.contains('\x1b'));
+    }
+
+    #[test]
+    fn a_console_that_is_shown_cannot_drive_a_terminal_either() {
+        let (queue, lines) = sync_channel(Printer::WAITING);
+        let (_alive, done) = channel();
+        let mut console = Console::new(true);
+        console.printer = Some(Printer { queue: Some(queue), done, lost: 0 });
+        console.push("\x1b]0;title\x07\tcolumn \u{9b}2J é\n".to_owned());
+        assert_eq!(lines.recv().unwrap(), "\u{fffd}]0;title\u{fffd}\tcolumn \u{fffd}2J é");
     }
 
     #[test]
