@@ -21,8 +21,8 @@ const BURST: Duration = Duration::from_secs(10);
 const BURSTS: usize = 1024;
 const LINES_PER_SECOND: u32 = 100;
 const LINES_AT_ONCE: u32 = 1000;
-/// What one bottle adds at most.
-const BYTES_MAX: u64 = 64 << 20;
+/// What one bottle adds at most, of refusals and of everything else.
+const BYTES_MAX: u64 = 32 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -56,6 +56,15 @@ impl LogError {
 #[derive(Debug)]
 pub struct EgressLog {
     file: File,
+    /// What the plan does not allow has lines of its own: a guest must not be able to hide it behind what it may do.
+    refusals: Share,
+    others: Share,
+}
+
+/// A part of the log that is bounded by itself.
+#[derive(Debug)]
+struct Share {
+    name: &'static str,
     lines: Rate,
     bytes_left: u64,
     left_out: u64,
@@ -110,16 +119,36 @@ impl EgressLog {
     }
 
     fn to_file(file: File, now: Instant) -> Self {
-        let lines = Rate::new(LINES_PER_SECOND, LINES_AT_ONCE, now);
-        Self { file, lines, bytes_left: BYTES_MAX, left_out: 0, bursts: HashMap::new(), swept: now }
+        Self { file, refusals: Share::new("refusals", now), others: Share::new("connections", now) }
     }
 
     pub(super) fn connected(&mut self, to: Destination, how: &str, now: Instant) {
-        self.tell("connected", Some(to), Some(how), 1, now);
+        self.others.tell(&self.file, "connected", Some(to), Some(how), 1, now);
     }
 
-    /// The first of a burst is told at once, the others when it is over.
-    pub(super) fn refused(&mut self, event: &'static str, to: Destination, reason: &str, count: u64, now: Instant) {
+    /// Not allowed. The first of a burst is told at once, the others when it is over.
+    pub(super) fn refused(&mut self, to: Destination, reason: &str, count: u64, now: Instant) {
+        self.refusals.burst(&self.file, "refused", to, reason, count, now);
+    }
+
+    /// Allowed, and come to nothing; told as refusals are.
+    pub(super) fn failed(&mut self, event: &'static str, to: Destination, reason: &str, now: Instant) {
+        self.others.burst(&self.file, event, to, reason, 1, now);
+    }
+
+    pub(super) fn finish(&mut self, now: Instant) {
+        self.others.finish(&self.file, now);
+        self.refusals.finish(&self.file, now);
+    }
+}
+
+impl Share {
+    fn new(name: &'static str, now: Instant) -> Self {
+        let lines = Rate::new(LINES_PER_SECOND, LINES_AT_ONCE, now);
+        Self { name, lines, bytes_left: BYTES_MAX, left_out: 0, bursts: HashMap::new(), swept: now }
+    }
+
+    fn burst(&mut self, file: &File, event: &'static str, to: Destination, reason: &str, count: u64, now: Instant) {
         if let Some(burst) = self.bursts.get_mut(&to) {
             burst.count = burst.count.saturating_add(count);
             if now.saturating_duration_since(burst.since) < BURST {
@@ -128,53 +157,61 @@ impl EgressLog {
             let (event, count) = (burst.event, burst.count);
             burst.count = 0;
             burst.since = now;
-            self.tell(event, Some(to), Some(reason), count, now);
+            self.tell(file, event, Some(to), Some(reason), count, now);
             return;
         }
-        if self.bursts.len() >= BURSTS && !self.sweep(now) {
+        if self.bursts.len() >= BURSTS && !self.sweep(file, now) {
             self.left_out = self.left_out.saturating_add(1);
             return;
         }
         self.bursts.insert(to, Pending { event, reason: reason.to_owned(), since: now, count: 0 });
-        self.tell(event, Some(to), Some(reason), count, now);
+        self.tell(file, event, Some(to), Some(reason), count, now);
     }
 
     /// Ends the bursts that are over, at most once a second; whether there is room now.
-    fn sweep(&mut self, now: Instant) -> bool {
+    fn sweep(&mut self, file: &File, now: Instant) -> bool {
         if now.saturating_duration_since(self.swept) < Duration::from_secs(1) {
             return false;
         }
         self.swept = now;
-        self.end_bursts(BURST, now);
+        self.end_bursts(file, BURST, now);
         self.bursts.len() < BURSTS
     }
 
-    fn end_bursts(&mut self, older: Duration, now: Instant) {
+    fn end_bursts(&mut self, file: &File, older: Duration, now: Instant) {
         let over = |_: &Destination, burst: &mut Pending| now.saturating_duration_since(burst.since) >= older;
         let mut ended: Vec<_> = self.bursts.extract_if(over).collect();
         ended.sort_by_key(|(to, _)| *to);
         for (to, burst) in ended.into_iter().filter(|(_, burst)| burst.count > 0) {
-            self.tell(burst.event, Some(to), Some(&burst.reason), burst.count, now);
+            self.tell(file, burst.event, Some(to), Some(&burst.reason), burst.count, now);
         }
     }
 
-    pub(super) fn finish(&mut self, now: Instant) {
-        self.end_bursts(Duration::ZERO, now);
+    fn finish(&mut self, file: &File, now: Instant) {
+        self.end_bursts(file, Duration::ZERO, now);
         if self.left_out > 0 {
             let left_out = std::mem::take(&mut self.left_out);
-            self.write("left out", None, None, left_out);
+            self.write(file, "left out", None, Some(self.name), left_out);
         }
     }
 
-    fn tell(&mut self, event: &str, to: Option<Destination>, detail: Option<&str>, count: u64, now: Instant) {
+    fn tell(
+        &mut self,
+        file: &File,
+        event: &str,
+        to: Option<Destination>,
+        detail: Option<&str>,
+        count: u64,
+        now: Instant,
+    ) {
         if !self.lines.take(now) {
             self.left_out = self.left_out.saturating_add(1);
             return;
         }
-        self.write(event, to, detail, count);
+        self.write(file, event, to, detail, count);
     }
 
-    fn write(&mut self, event: &str, to: Option<Destination>, detail: Option<&str>, count: u64) {
+    fn write(&mut self, mut file: &File, event: &str, to: Option<Destination>, detail: Option<&str>, count: u64) {
         let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis());
         let line = Line {
             unix_ms: u64::try_from(unix_ms).unwrap_or(u64::MAX),
@@ -189,7 +226,7 @@ impl EgressLog {
         bytes.push(b'\n');
         match self.bytes_left.checked_sub(bytes.len() as u64) {
             // One write, so that bottles that share a file do not mix their lines. A full disk must not end a bottle: the counts go on.
-            Some(left) if self.file.write_all(&bytes).is_ok() => self.bytes_left = left,
+            Some(left) if file.write_all(&bytes).is_ok() => self.bytes_left = left,
             _ => self.left_out = self.left_out.saturating_add(1),
         }
     }

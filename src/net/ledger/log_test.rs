@@ -24,10 +24,10 @@ fn a_connection_is_a_line_and_a_burst_is_two() {
     let (path, mut log) = log(directory.path());
     let begin = Instant::now();
     log.connected(to(443), "direct", begin);
-    (0..500).for_each(|_| log.refused("refused", to(53), "not allowed", 1, begin));
+    (0..500).for_each(|_| log.refused(to(53), "not allowed", 1, begin));
     assert_eq!(lines(&path).len(), 2, "the rest of a burst waits for its end");
-    log.refused("refused", to(53), "not allowed", 1, begin + BURST);
-    log.refused("refused", to(53), "not allowed", 2, begin + BURST);
+    log.refused(to(53), "not allowed", 1, begin + BURST);
+    log.refused(to(53), "not allowed", 2, begin + BURST);
     log.finish(begin + BURST);
     let lines = lines(&path);
     let counts: Vec<_> =
@@ -44,26 +44,42 @@ fn a_flood_of_destinations_is_bounded_and_what_is_left_out_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let (path, mut log) = log(directory.path());
     let begin = Instant::now();
-    (1..=60_000).for_each(|port| log.refused("refused", to(port), "not allowed", 1, begin));
-    assert!(log.bursts.len() <= BURSTS);
+    (1..=60_000).for_each(|port| log.refused(to(port), "not allowed", 1, begin));
+    assert!(log.refusals.bursts.len() <= BURSTS);
     assert_eq!(lines(&path).len(), usize::try_from(LINES_AT_ONCE).unwrap());
     log.finish(begin);
     let lines = lines(&path);
     let last = lines.last().unwrap();
     assert_eq!((last["event"].as_str(), last["count"].as_u64()), (Some("left out"), Some(59_000)));
+    assert_eq!(last["detail"], "refusals");
+}
+
+/// What a guest may do, it may do as often as it likes; what it may not is told all the same.
+#[test]
+fn a_flood_of_what_is_allowed_hides_no_refusal() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, mut log) = log(directory.path());
+    let begin = Instant::now();
+    (1..=60_000).for_each(|port| log.connected(to(port), "direct", begin));
+    (1..=60_000).for_each(|port| log.failed("failed", to(port), "connection refused", begin));
+    log.others.bytes_left = 0;
+    log.refused(to(53), "not allowed", 1, begin);
+    let lines = lines(&path);
+    assert_eq!(lines.len(), usize::try_from(LINES_AT_ONCE).unwrap() + 1);
+    assert_eq!((&lines.last().unwrap()["event"], &lines.last().unwrap()["port"]), (&"refused".into(), &53.into()));
 }
 
 #[test]
 fn the_file_stops_growing_and_so_does_a_full_disk() {
     let directory = tempfile::tempdir().unwrap();
     let (path, mut log) = log(directory.path());
-    log.bytes_left = 300;
+    log.others.bytes_left = 300;
     (0..100).for_each(|_| log.connected(to(443), "direct", Instant::now()));
     log.finish(Instant::now());
     assert!(fs::metadata(&path).unwrap().len() <= 300);
     let mut full = EgressLog::to_file(OpenOptions::new().write(true).open("/dev/full").unwrap(), Instant::now());
     full.connected(to(443), "direct", Instant::now());
-    assert_eq!(full.left_out, 1);
+    assert_eq!(full.others.left_out, 1);
 }
 
 #[test]

@@ -130,14 +130,14 @@ impl Ledger {
     pub fn failed(&mut self, to: Destination, reason: &str, now: Instant) {
         self.counts.failed += 1;
         if let Some(log) = &mut self.log {
-            log.refused("failed", to, reason, 1, now);
+            log.failed("failed", to, reason, now);
         }
     }
 
     pub fn busy(&mut self, to: Destination, reason: &str, now: Instant) {
         self.counts.busy += 1;
         if let Some(log) = &mut self.log {
-            log.refused("busy", to, reason, 1, now);
+            log.failed("busy", to, reason, now);
         }
     }
 
@@ -159,7 +159,7 @@ impl Ledger {
     fn refuse(&mut self, to: Destination, reason: &str, count: u64, now: Instant) {
         self.refused.add(to, reason, count);
         if let Some(log) = &mut self.log {
-            log.refused("refused", to, reason, count, now);
+            log.refused(to, reason, count, now);
         }
     }
 
