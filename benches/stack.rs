@@ -1,11 +1,13 @@
-//! The network stack by itself: what a segment costs in either direction, and what a connection costs, beside how many others.
+//! The network stack by itself: what a segment costs in either direction, and what a connection costs, beside how many others; and the
+//! broker's one question to the kernel.
 //!
 //! Sockets take and give without doing anything, so a number is the stack's own cost: headers, tables, and for the guest one copy. Measures,
 //! never asserts. `cargo bench --bench stack`.
 
 use bottle_vmm::net::spec::NetSpec;
-use bottle_vmm::net::stack::{Abilities, GUEST_MAC, HostSocket, OUR_MAC, Readiness, Stack};
+use bottle_vmm::net::stack::{Abilities, GUEST_MAC, HostSocket, OUR_MAC, Stack};
 use bottle_vmm::net::wire::Request;
+use bottle_vmm::sys::routing::Routing;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use etherparse::PacketBuilder;
 use std::io;
@@ -67,15 +69,7 @@ fn connect(stack: &mut Stack<Endless>, port: u16, gives: bool) -> u32 {
 }
 
 fn stack(others: u16) -> Stack<Endless> {
-    let spec = NetSpec {
-        gateway: [192, 168, 7, 1].into(),
-        guest: GUEST.into(),
-        prefix_length: 24,
-        bundle: None,
-        beyond: true,
-        ipv6: false,
-        bandwidth: None,
-    };
+    let spec = NetSpec::in_network([192, 168, 7, 0].into());
     let mut stack = Stack::new(spec);
     stack.start(Abilities { checksum: true, segmentation: true });
     for port in 0..others {
@@ -121,7 +115,7 @@ fn host_to_guest(criterion: &mut Criterion) {
             let mut stack = stack(others);
             let mut ack = connect(&mut stack, 60_000, true);
             bencher.iter(|| {
-                stack.host_ready(u32::from(others), Readiness::default());
+                stack.host_ready(u32::from(others));
                 ack = ack.wrapping_add(drain(&mut stack));
                 send(&mut stack, &mut frame(60_000, 1, Some(ack), &[]));
             });
@@ -148,5 +142,11 @@ fn connections(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, guest_to_host, host_to_guest, connections);
+/// What the broker asks the kernel before it connects to an address that only a range allows.
+fn route(criterion: &mut Criterion) {
+    let mut routing = Routing::open().expect("netlink");
+    criterion.bench_function("broker/route_of_an_address", |bencher| bencher.iter(|| routing.reach(SERVER.into())));
+}
+
+criterion_group!(benches, guest_to_host, host_to_guest, connections, route);
 criterion_main!(benches);

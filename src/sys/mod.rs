@@ -6,4 +6,5 @@ pub mod held_signals;
 pub mod mapped;
 pub mod passing;
 pub mod positioned;
+pub mod routing;
 pub mod vectored;

@@ -4,7 +4,7 @@ use crate::net::policy::{Bundle, Cidr, Surroundings, parse_entries};
 use crate::net::readback::Answer;
 use crate::sys::passing;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::send as raw_send;
+use nix::sys::socket::{Shutdown, send as raw_send};
 use std::future::Future;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
@@ -77,7 +77,7 @@ impl Monitor {
     }
 
     fn request(&self, flow: u32, protocol: Protocol, destination: SocketAddr) {
-        self.say(&Request::Connect { flow, protocol, destination, source_port: 40_000 }.encode());
+        self.say(&Request::Connect { flow, protocol, destination }.encode());
     }
 
     fn hear(&self) -> (Reply, Option<OwnedFd>) {
@@ -135,6 +135,24 @@ fn an_allowed_connection_is_handed_over_connected() {
 }
 
 #[test]
+fn an_urgent_byte_is_in_its_place() {
+    let (listener, address) = listener();
+    let (served, _) = Stage::allowing(&[&address.to_string()]).play(move |monitor| {
+        let mut ours = monitor.tcp(1, address).unwrap();
+        let (mut theirs, _) = listener.accept().unwrap();
+        theirs.write_all(b"before").unwrap();
+        raw_send(theirs.as_raw_fd(), b"!", MsgFlags::MSG_OOB).unwrap();
+        theirs.write_all(b"behind").unwrap();
+        drop(theirs);
+        ours.set_nonblocking(false).unwrap();
+        let mut all = String::new();
+        ours.read_to_string(&mut all).unwrap();
+        assert_eq!(all, "before!behind");
+    });
+    served.unwrap();
+}
+
+#[test]
 fn what_is_denied_is_not_even_tried() {
     let (allowed, address) = listener();
     let (forbidden, elsewhere) = listener();
@@ -183,6 +201,66 @@ fn a_network_that_is_not_there_reaches_the_guest_as_that() {
         assert_eq!(udp.unwrap_err(), Cause::NetworkUnreachable);
     });
     served.unwrap();
+}
+
+/// The host may be given an address at any time, and answers for all of them from any: Linux connects to a secondary address from the
+/// primary one.
+#[test]
+fn the_host_is_in_no_range_under_whatever_address_it_is_given() {
+    if let Err(errno) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
+        assert!(!nix::unistd::geteuid().is_root(), "root makes network namespaces: {errno}");
+        writeln!(io::stderr(), "SKIPPED: an address that is given later (making a network namespace needs root)")
+            .unwrap();
+        return;
+    }
+    let ip = |words: &str| assert!(std::process::Command::new("ip").args(words.split(' ')).status().unwrap().success());
+    ip("link set lo up");
+    ip("link add here type veth peer name there");
+    ip("link set here up");
+    ip("link set there up");
+    ip("addr add 198.51.100.2/24 dev here");
+    let own = ["198.51.100.2", "198.51.100.3", "198.51.100.9", "203.0.113.7"].map(|address| address.parse().unwrap());
+    let entries = ["198.51.100.0/24", "198.51.100.0/24/udp", "203.0.113.0/24", "203.0.113.0/24/udp", "198.51.100.9"];
+    let (given, later) = std::sync::mpsc::channel();
+    let (added, there) = std::sync::mpsc::channel();
+    let play = move |monitor: Monitor| {
+        // This thread is in the namespace, too.
+        given.send(()).unwrap();
+        there.recv().unwrap();
+        let listeners: Vec<_> = own.map(|address: IpAddr| TcpListener::bind((address, 8080)).unwrap()).into();
+        let servers: Vec<_> = own.map(|address: IpAddr| UdpSocket::bind((address, 8080)).unwrap()).into();
+        let at = |address| SocketAddr::new(address, 8080);
+        for (flow, address) in (0..).zip(own) {
+            let named = address == own[2];
+            let expected = if named { Ok(()) } else { Err(Cause::Denied) };
+            assert_eq!(monitor.tcp(flow, at(address)).map(drop), expected, "{address}");
+            let udp = monitor.connect(flow + 100, Protocol::Udp, at(address)).map(drop);
+            assert_eq!(udp, Err(Cause::Denied), "{address}");
+        }
+        let broadcast = "198.51.100.255".parse().unwrap();
+        assert_eq!(monitor.connect(200, Protocol::Udp, at(broadcast)).map(drop), Err(Cause::Denied));
+        // Elsewhere is where it was: nobody is there, but it is not the host.
+        let elsewhere = monitor.connect(201, Protocol::Udp, at("198.51.100.77".parse().unwrap()));
+        elsewhere.unwrap();
+        for (address, listener) in own.iter().zip(&listeners) {
+            listener.set_nonblocking(true).unwrap();
+            assert_eq!(listener.accept().is_ok(), *address == own[2], "{address} was not even tried");
+        }
+        drop(servers);
+    };
+    let beside = async {
+        tokio::task::yield_now().await;
+        later.recv().unwrap();
+        ip("addr add 198.51.100.3/24 dev here");
+        ip("addr add 198.51.100.9/24 dev here");
+        ip("route add local 203.0.113.0/24 dev lo");
+        added.send(()).unwrap();
+        std::future::pending().await
+    };
+    let (served, ledger) = Stage::allowing(&entries).play_beside(play, beside);
+    served.unwrap();
+    let summary = ledger.summary().unwrap();
+    assert!(summary.contains("198.51.100.3:8080/tcp"), "{summary}");
 }
 
 #[test]
@@ -302,18 +380,31 @@ fn what_does_not_answer_runs_into_the_limits() {
     let full = TcpListener::from(socket);
     let address = full.local_addr().unwrap();
     let _first = TcpStream::connect(address).unwrap();
-    let limits = Limits { pending: 2, connect: Duration::from_millis(300), ..Limits::default() };
-    let (served, ledger) = Stage { limits, ..Stage::allowing(&[&address.to_string()]) }.play(move |monitor| {
+    let open = TcpListener::bind("127.0.0.2:0").unwrap();
+    let elsewhere = open.local_addr().unwrap();
+    let limits = Limits { pending: 3, pending_of_one: 2, connect: Duration::from_millis(300), ..Limits::default() };
+    let server = UdpSocket::bind(address).unwrap();
+    let entries = [address.to_string(), elsewhere.to_string(), format!("{address}/udp")];
+    let entries: Vec<_> = entries.iter().map(String::as_str).collect();
+    let (served, ledger) = Stage { limits, ..Stage::allowing(&entries) }.play(move |monitor| {
         (1..=3).for_each(|flow| monitor.request(flow, Protocol::Tcp, address));
         // The third is told at once, before the others run out of time.
         assert_eq!(monitor.hear().0, Reply::Refused { flow: 3, cause: Cause::Busy });
+        // Whoever else is asked for still has room; and datagrams wait for nobody.
+        monitor.tcp(4, elsewhere).unwrap();
+        monitor.tcp(5, elsewhere).unwrap();
+        monitor.connect(6, Protocol::Udp, address).unwrap();
         let mut answers = [monitor.hear().0, monitor.hear().0];
         answers.sort_by_key(|answer| format!("{answer:?}"));
         let timed_out = |flow| Reply::Refused { flow, cause: Cause::TimedOut };
         assert_eq!(answers, [timed_out(1), timed_out(2)]);
+        // There is room for it again.
+        monitor.request(7, Protocol::Tcp, address);
+        assert_eq!(monitor.hear().0, timed_out(7));
     });
     served.unwrap();
-    assert_eq!((ledger.counts().busy, ledger.counts().failed, ledger.counts().flows), (1, 2, 0));
+    assert_eq!((ledger.counts().busy, ledger.counts().failed, ledger.counts().flows), (1, 3, 3));
+    drop(server);
     drop(full);
 }
 
@@ -349,7 +440,7 @@ fn descriptors_of_the_monitors_are_dropped_unseen() {
     let (reader, writer) = io::pipe().unwrap();
     let (served, _) = Stage::allowing(&[]).play(move |monitor| {
         let destination = "192.0.2.1:443".parse().unwrap();
-        let request = Request::Connect { flow: 1, protocol: Protocol::Tcp, destination, source_port: 1 };
+        let request = Request::Connect { flow: 1, protocol: Protocol::Tcp, destination };
         let fds = [writer.as_raw_fd(); 100];
         let rights = [ControlMessage::ScmRights(&fds)];
         let bytes = request.encode();
@@ -395,7 +486,7 @@ fn a_monitor_that_fetches_no_answer_is_not_read_on() {
     let (served, ledger) = Stage::allowing(&[]).play(|monitor| {
         let request = |flow| {
             let destination = "192.0.2.1:443".parse().unwrap();
-            Request::Connect { flow, protocol: Protocol::Tcp, destination, source_port: 1 }.encode()
+            Request::Connect { flow, protocol: Protocol::Tcp, destination }.encode()
         };
         let mut stuck = 0;
         // Until nothing has moved for a while.
@@ -423,36 +514,49 @@ fn the_stack_is_asked_and_has_to_answer() {
         destination: SocketAddr::new([192, 0, 2, 1].into(), port),
         expected,
     };
-    let probes = [probe(443, Answer::Direct), probe(80, Answer::Denied)];
-    let ask = |answer: fn(&Monitor, u32, SocketAddr)| {
+    let probes: Vec<_> = (1..=100).map(|port| probe(port, Answer::Denied)).collect();
+    let ask = |limit: u64, answer: fn(&Monitor, u32, SocketAddr)| {
         let (ours, theirs) = pair().unwrap();
         let monitor = Monitor { socket: theirs };
         runtime.block_on(async {
             let ledger = Arc::new(Mutex::new(Ledger::new(None)));
             let mut broker = Broker::new(ours, policy(&[]), None, Limits::default(), ledger).unwrap();
             let stack = thread::spawn(move || {
-                for _ in 0..2 {
-                    let (Reply::Ask { question, destination, .. }, None) = monitor.hear() else {
+                for _ in 0..100 {
+                    let mut bytes = [0; 64];
+                    poll(&mut [PollFd::new(monitor.socket.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
+                    let Ok((length @ 1.., None)) = passing::receive(monitor.socket.as_fd(), &mut bytes) else { return };
+                    let Reply::Ask { question, destination, .. } = Reply::decode(&bytes[..length]).unwrap() else {
                         panic!("no question")
                     };
                     answer(&monitor, question, destination);
                 }
             });
-            let answers = broker.ask(&probes).await;
+            let answers = broker.ask(&probes, Duration::from_millis(limit)).await;
             drop(broker);
             let _ = stack.join();
             answers
         })
     };
-    let honest = ask(|monitor, question, destination| {
-        monitor.say(&Request::Says { question, asks: destination.port() == 443 }.encode());
+    // Together they take longer than one may take.
+    let honest = ask(2000, |monitor, question, destination| {
+        thread::sleep(Duration::from_millis(25));
+        monitor.say(&Request::Says { question, asks: destination.port() % 3 == 0 }.encode());
     });
-    assert_eq!(honest.unwrap(), [true, false]);
+    assert_eq!(honest.unwrap().unwrap(), Vec::from_iter((1..=100).map(|port| port % 3 == 0)));
+    let slow = ask(2000, |monitor, question, _| {
+        if question < 7 {
+            monitor.say(&Request::Says { question, asks: true }.encode());
+        }
+    });
+    assert!(matches!(slow, Err(BrokerError::Silent { answered: 7, asked: 100 })), "{slow:?}");
     let confused =
-        ask(|monitor, question, _| monitor.say(&Request::Says { question: question + 1, asks: true }.encode()));
-    assert!(matches!(confused, Err(BrokerError::Silent)));
-    let other = ask(|monitor, _, _| monitor.closed(1));
-    assert!(matches!(other, Err(BrokerError::Silent)));
+        ask(2000, |monitor, question, _| monitor.say(&Request::Says { question: question ^ 1, asks: true }.encode()));
+    assert!(matches!(confused, Err(BrokerError::Confused)));
+    assert!(matches!(ask(2000, |monitor, _, _| monitor.closed(1)), Err(BrokerError::Confused)));
+    let gone =
+        ask(2000, |monitor, _, _| nix::sys::socket::shutdown(monitor.socket.as_raw_fd(), Shutdown::Both).unwrap());
+    assert!(matches!(gone, Ok(None)), "{gone:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::bundle::BundleDirectory;
 use crate::net::policy::Protocol;
 use crate::net::wire::Cause;
+use nix::sys::socket::{setsockopt, sockopt};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -38,7 +39,10 @@ pub(super) async fn connect(target: Target, limit: Duration) -> Result<OwnedFd, 
 async fn tcp(address: SocketAddr, named: bool, limit: Duration) -> Result<OwnedFd, Cause> {
     let failed = |error: io::Error| cause_at(address, &error);
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-    let connecting = socket.map_err(failed)?.connect(address);
+    let socket = socket.map_err(failed)?;
+    // A byte that is sent as urgent comes in its place among the others (tcp(7)); it would be left out of the stream.
+    setsockopt(&socket, sockopt::OobInline, &true).map_err(|errno| failed(errno.into()))?;
+    let connecting = socket.connect(address);
     let stream = timeout(limit, connecting).await.map_err(|_| Cause::TimedOut)?.map_err(failed)?;
     let ends = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
     check(ends.map_err(failed)?, address, named)?;
@@ -72,8 +76,8 @@ async fn bundle(directory: &BundleDirectory, port: u16, limit: Duration) -> Resu
     Ok(stream.into_std().map_err(|error| cause(&error))?.into())
 }
 
-/// Once more, from what the kernel says: the peer is the one that was judged, and it is not the host under an address that it did
-/// not have when the bottle started (a connection to oneself has the same address at both ends).
+/// Once more, from what the kernel says: the peer is the one that was judged, and it is not the host under an address that it was
+/// given at this very moment (a connection to oneself mostly has the same address at both ends).
 fn check((local, peer): (SocketAddr, SocketAddr), judged: SocketAddr, named: bool) -> Result<(), Cause> {
     if (peer.ip(), peer.port()) != (judged.ip(), judged.port()) {
         return Err(Cause::Denied);
@@ -86,7 +90,7 @@ fn check((local, peer): (SocketAddr, SocketAddr), judged: SocketAddr, named: boo
 }
 
 /// A host without any IPv6 address has none to connect from, and says so where one without a route says that.
-fn cause_at(address: SocketAddr, error: &io::Error) -> Cause {
+pub(super) fn cause_at(address: SocketAddr, error: &io::Error) -> Cause {
     let no_source = address.is_ipv6() && error.kind() == io::ErrorKind::AddrNotAvailable;
     if no_source { Cause::NetworkUnreachable } else { cause(error) }
 }

@@ -7,19 +7,22 @@
 
 mod bundle;
 mod connect;
+mod pending;
 
 pub use bundle::{BundleDirectory, BundleError};
 
 use super::ledger::{Destination, Ledger};
-use super::policy::{How, Policy, Protocol, Verdict, canonical};
+use super::policy::{Denial, How, Policy, Protocol, Special, Verdict, canonical};
 use super::rate::Rate;
 use super::readback::Probe;
 use super::wire::{Cause, Malformed, RECORD, Reply, Request};
-use connect::{Target, connect};
+use crate::sys::routing::{Reach, Routing};
+use connect::{Target, cause_at, connect};
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+use pending::Pending;
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,8 +32,8 @@ use tokio::task::JoinSet;
 
 /// Requests taken before other tasks of the launcher have their turn.
 const TURN: u32 = 32;
-/// How long the stack may take to answer all questions.
-const ANSWERS: Duration = Duration::from_secs(5);
+/// Questions to the stack that are under way at a time.
+const QUESTIONS: usize = 32;
 
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
@@ -40,10 +43,30 @@ pub enum BrokerError {
     Malformed(#[from] Malformed),
     #[error("the monitor's network broke the rules: {what} flow {flow}")]
     Order { what: &'static str, flow: u32 },
-    #[error("the monitor's network does not answer what it would ask for")]
-    Silent,
+    #[error("the monitor's network does not say what it would ask for ({answered} of {asked} answers came)")]
+    Silent { answered: usize, asked: usize },
+    #[error("the monitor's network answered what nobody asked")]
+    Confused,
     #[error("a connection of the bottle's was lost inside the launcher")]
     Task(#[from] tokio::task::JoinError),
+}
+
+impl BrokerError {
+    /// The way out.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Malformed(_) | Self::Order { .. } => {
+                Some("the monitor may have been taken over by its guest; the bottle was ended".to_owned())
+            }
+            Self::Silent { .. } => Some(
+                "no guest has run; is the machine very busy? `--boot-timeout` is how long an answer may take"
+                    .to_owned(),
+            ),
+            Self::Confused => Some("this is a bug; no guest has run".to_owned()),
+            Self::Socket(_) | Self::Task(_) => None,
+        }
+    }
 }
 
 /// What a bottle may have at a time.
@@ -51,8 +74,9 @@ pub enum BrokerError {
 pub struct Limits {
     /// Flows under way, those being connected included.
     pub flows: usize,
-    /// Flows being connected.
+    /// Connections that wait for an answer, in all and of one address.
     pub pending: usize,
+    pub pending_of_one: usize,
     /// How long one may take to connect.
     pub connect: Duration,
     /// New flows a second.
@@ -61,7 +85,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { flows: 10_000, pending: 256, connect: Duration::from_secs(20), rate: None }
+        Self { flows: 10_000, pending: 1024, pending_of_one: 256, connect: Duration::from_secs(20), rate: None }
     }
 }
 
@@ -70,12 +94,14 @@ impl Default for Limits {
 pub struct Broker {
     socket: UnixStream,
     policy: Policy,
+    routing: Routing,
     bundle: Option<Arc<BundleDirectory>>,
     limits: Limits,
     rate: Option<Rate>,
     ledger: Arc<Mutex<Ledger>>,
     flows: HashMap<u32, Flow>,
     connecting: JoinSet<Connected>,
+    pending: Pending,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,14 +116,22 @@ struct Connected {
     flow: u32,
     to: Destination,
     how: How,
+    /// Whose answer it waited for; nobody's takes time but that of a stream to another machine.
+    waited: Option<IpAddr>,
     result: Result<OwnedFd, Cause>,
+}
+
+/// What is wrong with a destination that the policy allows.
+enum Amiss {
+    Denied(Denial),
+    Failed(Cause),
 }
 
 impl Broker {
     /// `socket` is our end of a sequenced-packet pair. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// When the socket cannot be watched.
+    /// When the socket cannot be watched, or the kernel cannot be asked for its routes.
     pub fn new(
         socket: OwnedFd,
         policy: Policy,
@@ -110,33 +144,40 @@ impl Broker {
         Ok(Self {
             socket: UnixStream::from_std(socket)?,
             policy,
+            routing: Routing::open()?,
             bundle: bundle.map(Arc::new),
             rate: limits.rate.map(|rate| Rate::new(rate, rate, Instant::now())),
             limits,
             ledger,
             flows: HashMap::new(),
             connecting: JoinSet::new(),
+            pending: Pending::default(),
         })
     }
 
-    /// Asks the stack, before its guest starts, what it would put before us; an answer for each probe.
+    /// Asks the stack, before its guest runs, what it would put before us; an answer for each probe. `None` when the monitor has gone.
+    /// Each answer may take `limit`: the first one is there when the machine is built.
     ///
     /// # Errors
     /// When it does not answer, or with something else.
-    pub async fn ask(&mut self, probes: &[Probe]) -> Result<Vec<bool>, BrokerError> {
-        let answers = async {
-            let mut answers = Vec::with_capacity(probes.len());
-            for (probe, question) in probes.iter().zip(0u32..) {
-                let (protocol, destination) = (probe.protocol, probe.destination);
-                send(&self.socket, &Reply::Ask { question, protocol, destination }, None).await?;
-                match receive(&self.socket).await? {
-                    Some(Request::Says { question: answered, asks }) if answered == question => answers.push(asks),
-                    _ => return Err(BrokerError::Silent),
-                }
+    pub async fn ask(&mut self, probes: &[Probe], limit: Duration) -> Result<Option<Vec<bool>>, BrokerError> {
+        let mut questions = probes.iter().zip(0u32..);
+        for (probe, question) in questions.by_ref().take(QUESTIONS) {
+            put(&self.socket, probe, question).await?;
+        }
+        let mut answers = Vec::with_capacity(probes.len());
+        for expected in (0u32..).take(probes.len()) {
+            let silent = BrokerError::Silent { answered: answers.len(), asked: probes.len() };
+            match tokio::time::timeout(limit, receive(&self.socket)).await.map_err(|_| silent)?? {
+                Some(Request::Says { question, asks }) if question == expected => answers.push(asks),
+                Some(_) => return Err(BrokerError::Confused),
+                None => return Ok(None),
             }
-            Ok(answers)
-        };
-        tokio::time::timeout(ANSWERS, answers).await.unwrap_or(Err(BrokerError::Silent))
+            if let Some((probe, question)) = questions.next() {
+                put(&self.socket, probe, question).await?;
+            }
+        }
+        Ok(Some(answers))
     }
 
     /// Serves until the monitor hangs up.
@@ -205,30 +246,56 @@ impl Broker {
                 return Ok(Err(Cause::Denied));
             }
         };
-        if let Some(limit) = self.over_a_limit(now) {
+        let named = self.policy.names(protocol, address.ip(), address.port());
+        if how == How::Direct && !named {
+            match self.look(address) {
+                Ok(()) => {}
+                Err(Amiss::Denied(denial)) => {
+                    self.with_ledger(|ledger| ledger.denied(to, &denial.to_string(), now));
+                    return Ok(Err(Cause::Denied));
+                }
+                Err(Amiss::Failed(cause)) => {
+                    self.with_ledger(|ledger| ledger.failed(to, in_words(cause), now));
+                    return Ok(Err(cause));
+                }
+            }
+        }
+        let waited = (how == How::Direct && protocol == Protocol::Tcp).then_some(address.ip());
+        if let Some(limit) = self.over_a_limit(waited, now) {
             self.with_ledger(|ledger| ledger.busy(to, limit, now));
             return Ok(Err(Cause::Busy));
         }
         let target = match (how, &self.bundle) {
-            (How::Direct, _) => {
-                let named = self.policy.names(protocol, address.ip(), address.port());
-                Target::Direct { protocol, address, named }
-            }
+            (How::Direct, _) => Target::Direct { protocol, address, named },
             (How::Bundle(port), Some(directory)) => Target::Bundle { directory: Arc::clone(directory), port },
             (How::Bundle(_), None) => return Ok(Err(Cause::ConnectionRefused)),
         };
         let limit = self.limits.connect;
         self.flows.insert(flow, Flow::Connecting);
         self.count_flows();
-        self.connecting.spawn(async move { Connected { flow, to, how, result: connect(target, limit).await } });
+        waited.into_iter().for_each(|address| self.pending.begin(address));
+        self.connecting.spawn(async move { Connected { flow, to, how, waited, result: connect(target, limit).await } });
         Ok(Ok(()))
     }
 
-    fn over_a_limit(&mut self, now: Instant) -> Option<&'static str> {
-        if self.flows.len() >= self.limits.flows {
+    /// Looks where the kernel would take what a range allows. The host may have been given an address since the bottle was judged, and
+    /// which of its addresses it answers from says nothing.
+    fn look(&mut self, address: SocketAddr) -> Result<(), Amiss> {
+        Err(match self.routing.reach(address.ip()) {
+            Ok(Reach::Elsewhere) => return Ok(()),
+            Ok(Reach::Here) => Amiss::Denied(Denial::Host),
+            Ok(Reach::Broadcast) => Amiss::Denied(Denial::Special(Special::Broadcast)),
+            Ok(Reach::Multicast) => Amiss::Denied(Denial::Special(Special::Multicast)),
+            Err(error) => Amiss::Failed(cause_at(address, &error)),
+        })
+    }
+
+    fn over_a_limit(&mut self, waits: Option<IpAddr>, now: Instant) -> Option<&'static str> {
+        let Limits { flows, pending, pending_of_one, .. } = self.limits;
+        if self.flows.len() >= flows {
             return Some("too many connections");
         }
-        if self.connecting.len() >= self.limits.pending {
+        if waits.is_some_and(|address| !self.pending.has_room(address, pending, pending_of_one)) {
             return Some("too many connections being made");
         }
         let slow = self.rate.as_mut().is_some_and(|rate| !rate.take(now));
@@ -237,7 +304,8 @@ impl Broker {
 
     /// Hands over what has come of a connection. Our own copy of the descriptor is closed.
     async fn pass(&mut self, connected: Connected) -> Result<(), BrokerError> {
-        let Connected { flow, to, how, result } = connected;
+        let Connected { flow, to, how, waited, result } = connected;
+        waited.into_iter().for_each(|address| self.pending.end(address));
         let now = Instant::now();
         let passed = match result {
             Ok(descriptor) => match send(&self.socket, &Reply::Connected { flow }, Some(&descriptor)).await {
@@ -304,6 +372,15 @@ async fn receive(socket: &UnixStream) -> Result<Option<Request>, BrokerError> {
             Err(error) if hung_up(&error) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Puts a question to the stack. That of a monitor that is gone is no error here: it answers nothing.
+async fn put(socket: &UnixStream, probe: &Probe, question: u32) -> io::Result<()> {
+    let (protocol, destination) = (probe.protocol, probe.destination);
+    match send(socket, &Reply::Ask { question, protocol, destination }, None).await {
+        Err(error) if hung_up(&error) => Ok(()),
+        other => other,
     }
 }
 
