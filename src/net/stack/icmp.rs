@@ -5,10 +5,22 @@ use super::packet::{Ipv4, ipv4_head};
 use crate::net::spec::NetSpec;
 use etherparse::icmpv4::DestUnreachableHeader;
 use etherparse::{Icmpv4Header, Icmpv4Type, IpNumber};
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 
 /// What to say of a packet that went nowhere.
 pub(super) type News = DestUnreachableHeader;
+
+/// What to say of a datagram that a socket of the host's did not get rid of. What has no name of its own says that nobody is there, so
+/// that the sender need not wait.
+pub(super) fn news_of(failure: ErrorKind) -> News {
+    match failure {
+        ErrorKind::HostUnreachable => News::Host,
+        ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => News::Network,
+        ErrorKind::PermissionDenied => News::FilterProhibited,
+        _ => News::Port,
+    }
+}
 
 /// An ICMP message from the guest: its answer, whole.
 pub(super) fn receive(spec: &NetSpec, packet: &Ipv4<'_>) -> Result<Vec<u8>, Refusal> {

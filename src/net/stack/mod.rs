@@ -91,12 +91,6 @@ enum Chosen {
     Datagram(usize),
 }
 
-/// A socket has something, takes something, or hung up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Readiness {
-    pub hung_up: bool,
-}
-
 impl<S: HostSocket> Stack<S> {
     #[must_use]
     pub fn new(spec: NetSpec) -> Self {
@@ -191,12 +185,12 @@ impl<S: HostSocket> Stack<S> {
         self.flows.remove(number);
     }
 
-    /// A socket of the host's is ready for something.
-    pub fn host_ready(&mut self, flow: u32, readiness: Readiness) {
+    /// A socket of the host's has something, takes something, or has hung up.
+    pub fn host_ready(&mut self, flow: u32) {
         self.chosen = None;
         let Ok(number) = usize::try_from(flow) else { return };
         match self.flows.get_mut(number).map(|flow| &mut flow.kind) {
-            Some(Kind::Tcp(connection)) => connection.host_ready(readiness.hung_up, &mut self.shared),
+            Some(Kind::Tcp(connection)) => connection.host_ready(&mut self.shared),
             Some(Kind::Udp(association)) => association.host_ready(),
             Some(Kind::Forsaken) | None => return,
         }
@@ -258,9 +252,10 @@ impl<S: HostSocket> Stack<S> {
                     self.head = udp::head(from, to, association.arrived(), self.abilities.checksum);
                     Some(Chosen::Datagram(number))
                 }
-                udp::News::Unreachable => {
-                    let quote = udp::quote(to, from);
-                    self.answer(icmp::unreachable(*from.ip(), self.spec.guest, icmp::News::Port, &quote));
+                udp::News::Failed(why) => {
+                    let (news, quote) = (icmp::news_of(why), udp::quote(to, from));
+                    let source = if news == icmp::News::Port { *from.ip() } else { self.spec.gateway };
+                    self.answer(icmp::unreachable(source, self.spec.guest, news, &quote));
                     None
                 }
             },

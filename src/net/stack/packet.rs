@@ -18,10 +18,14 @@ pub const OUR_MAC: [u8; 6] = [0x02, 0x62, 0x6f, 0x74, 0, 1];
 pub const MTU: u16 = 65_520;
 
 pub(super) const ETHERNET: usize = 14;
-/// An IPv4 header without options; there are no others here.
+/// An IPv4 header without options; what is made and taken here has none.
 pub(super) const IPV4: usize = 20;
-/// All headers of a TCP segment with all its options.
+/// The longest IPv4 header.
+const IPV4_MAX: usize = 60;
+/// All headers of a TCP segment with all its options; and of a packet with all of IPv4's, what an ICMP error quotes.
 const HEAD: usize = ETHERNET + IPV4 + 60;
+/// What an ICMP error quotes behind the IP header (RFC 792).
+const QUOTED: usize = 8;
 
 /// Headers of a frame for the guest.
 pub(super) type Head = ArrayVec<u8, 128>;
@@ -91,6 +95,7 @@ impl<'a> Frame<'a> {
             source: header.source_addr(),
             destination: header.destination_addr(),
             protocol: header.protocol().0,
+            header: header.slice().len(),
             length,
             refused: if !header.options().is_empty() {
                 Some(DropReason::IpOptions)
@@ -111,6 +116,8 @@ pub(super) struct Ipv4<'a> {
     pub(super) source: Ipv4Addr,
     pub(super) destination: Ipv4Addr,
     pub(super) protocol: u8,
+    /// Bytes of the header, options included.
+    header: usize,
     /// Header included.
     length: usize,
     /// Well-formed, but not taken here.
@@ -122,24 +129,24 @@ pub(super) struct Ipv4<'a> {
 impl<'a> Ipv4<'a> {
     /// The copied bytes behind the IP header, up to the packet's end.
     pub(super) fn head(&self) -> &'a [u8] {
-        let head = self.frame.head(ETHERNET + IPV4);
-        head.get(..self.length.saturating_sub(IPV4).min(head.len())).unwrap_or_default()
+        let head = self.frame.head(ETHERNET + self.header);
+        head.get(..self.length().min(head.len())).unwrap_or_default()
     }
 
     /// Bytes behind the IP header.
     pub(super) fn length(&self) -> usize {
-        self.length.saturating_sub(IPV4)
+        self.length.saturating_sub(self.header)
     }
 
     /// What lies `headers` bytes behind the IP header.
     pub(super) fn payload(&self, headers: usize) -> Result<Payload<'a>, DropReason> {
         let length = self.length().checked_sub(headers).ok_or(DropReason::Truncated)?;
-        Payload::of(self.frame.parts, ETHERNET + IPV4 + headers, length).ok_or(DropReason::Oversized)
+        Payload::of(self.frame.parts, ETHERNET + self.header + headers, length).ok_or(DropReason::Oversized)
     }
 
-    /// What an ICMP error quotes: the header and eight bytes (RFC 792).
-    pub(super) fn quote(&self) -> ArrayVec<u8, 28> {
-        self.frame.head(ETHERNET).iter().copied().take(self.length.min(28)).collect()
+    /// What an ICMP error quotes: the header with its options, and eight bytes.
+    pub(super) fn quote(&self) -> ArrayVec<u8, { IPV4_MAX + QUOTED }> {
+        self.frame.head(ETHERNET).iter().copied().take(self.length.min(self.header + QUOTED)).collect()
     }
 }
 

@@ -3,8 +3,9 @@
 use arrayvec::ArrayVec;
 use vm_memory::VolatileSlice;
 
-/// More parts than a Linux driver ever makes of a frame (MAX_SKB_FRAGS + 2); what has more is copied together first.
-const PARTS: usize = 24;
+/// As many parts as a Linux driver makes of a frame at most: CONFIG_MAX_SKB_FRAGS is 17, or up to 45 since Linux 6.4, and two come on
+/// top; one more is where guest memory has its gap. A frame of more is dropped.
+const PARTS: usize = 48;
 
 /// Bytes of the guest's, where they are: they are looked at once, when they are passed on.
 #[derive(Debug, Default)]
@@ -14,7 +15,7 @@ pub(super) struct Payload<'a> {
 }
 
 impl<'a> Payload<'a> {
-    /// `length` bytes of `parts` from `start` on; `None` if they are spread over more pieces than any driver makes.
+    /// `length` bytes of `parts` from `start` on; `None` if they are spread over more than [`PARTS`].
     pub(super) fn of(parts: &[VolatileSlice<'a>], start: usize, length: usize) -> Option<Self> {
         let mut payload = Self::default();
         let (mut skip, mut left) = (start, length);

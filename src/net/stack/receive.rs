@@ -143,8 +143,7 @@ impl<S: HostSocket> Stack<S> {
         let number = self.flows.insert(key, kind);
         let destination = SocketAddr::V4(key.destination);
         if let Ok(flow) = u32::try_from(number) {
-            let (protocol, source_port) = (key.protocol, key.guest_port);
-            self.requests.push_back(Request::Connect { flow, protocol, destination, source_port });
+            self.requests.push_back(Request::Connect { flow, protocol: key.protocol, destination });
         }
         number
     }
@@ -177,7 +176,9 @@ impl<S: HostSocket> Stack<S> {
         let news = match (key.protocol, cause) {
             (_, Cause::NetworkUnreachable) => icmp::News::Network,
             (_, Cause::HostUnreachable | Cause::TimedOut) => icmp::News::Host,
-            (Protocol::Tcp, Cause::Denied | Cause::ConnectionRefused | Cause::Busy) => {
+            // Its SYN is dropped: it is said again in a second, when there may be room.
+            (Protocol::Tcp, Cause::Busy) => return,
+            (Protocol::Tcp, Cause::Denied | Cause::ConnectionRefused) => {
                 let reply = match &flow.kind {
                     Kind::Tcp(connection) => connection.refusal(),
                     Kind::Udp(_) | Kind::Forsaken => return,

@@ -6,7 +6,7 @@ use super::packet::{ETHERNET, Head, IPV4, Ipv4, ipv4_head, pseudo_sum};
 use super::payload::Payload;
 use etherparse::{IpNumber, UdpHeader, UdpHeaderSlice};
 use std::collections::VecDeque;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 use vm_memory::VolatileSlice;
@@ -47,8 +47,8 @@ impl<'a> Datagram<'a> {
 pub(super) enum News {
     /// A datagram.
     Datagram,
-    /// Nobody listens there.
-    Unreachable,
+    /// What the socket said of one that it was sent: that nobody listens there, that it is too long for the way, …
+    Failed(ErrorKind),
 }
 
 pub(super) struct Association<S> {
@@ -57,21 +57,31 @@ pub(super) struct Association<S> {
     readable: bool,
     /// Read, and not yet given to the guest.
     arrived: Option<Vec<u8>>,
-    unreachable: bool,
+    /// Not told yet.
+    failed: Option<ErrorKind>,
+    /// The socket said so instead of giving a datagram.
+    erred: bool,
     touched: Duration,
 }
 
 impl<S: HostSocket> Association<S> {
     pub(super) fn new(now: Duration) -> Self {
-        Self { socket: None, waiting: VecDeque::new(), readable: true, arrived: None, unreachable: false, touched: now }
+        Self {
+            socket: None,
+            waiting: VecDeque::new(),
+            readable: true,
+            arrived: None,
+            failed: None,
+            erred: false,
+            touched: now,
+        }
     }
 
-    pub(super) fn connected(&mut self, mut socket: S) {
-        for mut datagram in self.waiting.drain(..) {
-            // What the host does not take is lost, as anywhere on the way.
-            let _ = socket.send(&[VolatileSlice::from(datagram.as_mut_slice())]);
-        }
+    pub(super) fn connected(&mut self, socket: S) {
         self.socket = Some(socket);
+        for mut datagram in std::mem::take(&mut self.waiting) {
+            self.pass_on(&[VolatileSlice::from(datagram.as_mut_slice())]);
+        }
     }
 
     pub(super) fn touched(&self) -> Duration {
@@ -85,49 +95,57 @@ impl<S: HostSocket> Association<S> {
     /// Sends a datagram of the guest's on, or keeps it while the broker is asked. False: there is no room for it.
     pub(super) fn send(&mut self, payload: &Payload<'_>, now: Duration) -> bool {
         self.touched = now;
-        let Some(socket) = &mut self.socket else {
+        if self.socket.is_none() {
             let bytes: usize = self.waiting.iter().map(Vec::len).sum();
             let fits = self.waiting.len() < WAITING_DATAGRAMS && bytes + payload.len() <= WAITING_BYTES;
             if fits {
                 self.waiting.push_back(payload.to_vec());
             }
             return fits;
-        };
-        match socket.send(payload.parts()) {
-            // The answer to an earlier one: this one was not sent.
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => self.unreachable = true,
-            // What the host does not take is lost, as anywhere on the way.
-            Ok(_) | Err(_) => {}
         }
+        self.pass_on(payload.parts());
         true
     }
 
-    pub(super) fn host_ready(&mut self) {
-        self.readable = true;
+    fn pass_on(&mut self, parts: &[VolatileSlice<'_>]) {
+        // Linux tells here of what became of an earlier one (udp(7)), and has not sent this one then.
+        for _ in 0..2 {
+            match self.socket.as_mut().map(|socket| socket.send(parts)) {
+                Some(Err(error)) if !is_lost(&error) => self.failed = Some(error.kind()),
+                _ => return,
+            }
+        }
     }
 
-    /// What the guest is to be told next: a datagram until [`Self::sent`], that nobody listens once.
+    pub(super) fn host_ready(&mut self) {
+        (self.readable, self.erred) = (true, false);
+    }
+
+    /// What the guest is to be told next: a datagram until [`Self::sent`], a failure once.
     pub(super) fn news(&mut self, buffer: &mut [u8]) -> Option<News> {
         if self.arrived.is_some() {
             return Some(News::Datagram);
         }
         let socket = self.socket.as_mut()?;
         // Longer ones than the guest can be given are cut by the buffer, and a cut datagram is none.
-        while self.readable && !self.unreachable {
+        while self.readable && self.failed.is_none() {
             match socket.receive(buffer) {
                 Ok(length) if length > DATAGRAM_MAX => {}
                 Ok(length) => {
+                    self.erred = false;
                     self.arrived = buffer.get(..length).map(Into::into);
                     return Some(News::Datagram);
                 }
                 Err(error) => match error.kind() {
-                    ErrorKind::ConnectionRefused => self.unreachable = true,
+                    ErrorKind::WouldBlock => self.readable = false,
                     ErrorKind::Interrupted => {}
-                    _ => self.readable = false,
+                    // What is told twice in a row stays, and is not to be told for ever.
+                    _ if self.erred => self.readable = false,
+                    kind => (self.failed, self.erred) = (Some(kind), true),
                 },
             }
         }
-        std::mem::take(&mut self.unreachable).then_some(News::Unreachable)
+        self.failed.take().map(News::Failed)
     }
 
     pub(super) fn arrived(&self) -> &[u8] {
@@ -138,6 +156,12 @@ impl<S: HostSocket> Association<S> {
         self.touched = now;
         self.arrived = None;
     }
+}
+
+/// There was no room for it at this moment: lost, as anywhere on the way.
+fn is_lost(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::OutOfMemory)
+        || error.raw_os_error() == Some(libc::ENOBUFS)
 }
 
 /// The headers of a datagram for the guest. With `offload` it does without the checksum and gets its first part.

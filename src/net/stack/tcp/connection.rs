@@ -248,8 +248,8 @@ impl<S: HostSocket> Connection<S> {
     }
 
     /// The socket can be written, or read, or has hung up.
-    pub(in super::super) fn host_ready(&mut self, hung_up: bool, shared: &mut Shared) {
-        self.sending.host_ready(hung_up);
+    pub(in super::super) fn host_ready(&mut self, shared: &mut Shared) {
+        self.sending.host_ready();
         if !matches!(self.stage, Stage::Greeting | Stage::Open) {
             return;
         }

@@ -126,9 +126,8 @@ pub(in super::super) struct Sending {
     end: End,
     /// Where in the sequence the FIN is, once it was sent.
     fin: Option<Seq>,
-    /// The socket may have something; and it said that the other side has hung up, after which it says no more.
+    /// The socket may have something: it has not said that it has nothing since it was last said to be ready.
     readable: bool,
-    hung_up: bool,
     duplicates: u8,
     /// No second resend before everything up to here is acknowledged.
     recover: Option<Seq>,
@@ -153,7 +152,6 @@ impl Sending {
             end: End::Open,
             fin: None,
             readable: true,
-            hung_up: false,
             duplicates: 0,
             recover: None,
         }
@@ -184,7 +182,8 @@ impl Sending {
 
     /// The guest has no room, and something may wait for it to have some.
     pub(in super::super) fn is_shut_out(&self) -> bool {
-        self.window == 0 && self.end == End::Open && (self.readable || !self.pieces.is_empty())
+        // An end alone needs no room, but it comes behind what does.
+        self.window == 0 && (!self.pieces.is_empty() || self.end == End::Open && self.readable)
     }
 
     pub(in super::super) fn is_finished(&self) -> bool {
@@ -192,9 +191,8 @@ impl Sending {
     }
 
     /// The socket has something, or has hung up.
-    pub(in super::super) fn host_ready(&mut self, hung_up: bool) {
+    pub(in super::super) fn host_ready(&mut self) {
         self.readable = true;
-        self.hung_up |= hung_up;
     }
 
     /// The window of a segment that is not a SYN, whose window is not scaled.
@@ -301,7 +299,12 @@ impl Sending {
     fn read<S: HostSocket>(&mut self, socket: &mut S, pool: &mut Pool, length: usize) -> Supply {
         let mut buffer = pool.take();
         let length = length.min(buffer.len());
-        let result = socket.receive(buffer.get_mut(..length).unwrap_or_default());
+        let result = loop {
+            match socket.receive(buffer.get_mut(..length).unwrap_or_default()) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => break result,
+            }
+        };
         match result {
             Ok(0) => {
                 pool.put_back(buffer);
@@ -309,8 +312,8 @@ impl Sending {
                 Supply::Fin
             }
             Ok(read) => {
-                // A short read has emptied the socket, and what comes is told; but nothing comes after a hang-up.
-                self.readable = read == length || self.hung_up;
+                // A short read may not have emptied the socket: a read ends before an urgent byte (tcp(7)), and what lies there is
+                // not told of again.
                 self.pieces.push_back(pool.keep(buffer, read));
                 (self.inside, self.ready) = (0, read);
                 Supply::Data
@@ -322,7 +325,6 @@ impl Sending {
                         self.readable = false;
                         Supply::Nothing
                     }
-                    ErrorKind::Interrupted => Supply::Nothing,
                     _ => Supply::Broken,
                 }
             }

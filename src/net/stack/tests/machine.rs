@@ -105,7 +105,7 @@ proptest! {
                     let bytes = fresh(length);
                     said.extend(&bytes);
                     host.with(|host| host.incoming.push_back(bytes));
-                    guest.stack.host_ready(0, Readiness::default());
+                    guest.stack.host_ready(0);
                 }
                 Step::GuestSays(length) => {
                     let from = peer.sent.len();
@@ -115,7 +115,7 @@ proptest! {
                 }
                 Step::HostRoom(room) => {
                     host.with(|host| host.room = room.into());
-                    guest.stack.host_ready(0, Readiness::default());
+                    guest.stack.host_ready(0);
                 }
                 Step::GuestRoom(window) => {
                     peer.window = window;
@@ -136,7 +136,7 @@ proptest! {
         peer.window = 1000;
         host.with(|host| host.room = usize::MAX);
         for _ in 0..40 {
-            guest.stack.host_ready(0, Readiness::default());
+            guest.stack.host_ready(0);
             guest.send(peer.say(peer.acknowledged, peer.acknowledged));
             deliver(&mut guest, &mut peer, 1000, false);
             let frame = peer.say(peer.acknowledged, peer.sent.len().min(peer.acknowledged + 60_000));

@@ -22,15 +22,7 @@ pub(super) const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 
 pub(super) const PORT: u16 = 40_000;
 
 pub(super) fn spec() -> NetSpec {
-    NetSpec {
-        gateway: GATEWAY,
-        guest: GUEST,
-        prefix_length: 24,
-        bundle: Some(BUNDLE),
-        beyond: true,
-        ipv6: false,
-        bandwidth: None,
-    }
+    NetSpec { bundle: Some(BUNDLE), ..NetSpec::in_network(Ipv4Addr::new(192, 168, 7, 0)) }
 }
 
 /// What a socket of the host's does, and what was done to it.
@@ -39,6 +31,8 @@ pub(super) struct Host {
     pub(super) incoming: VecDeque<Vec<u8>>,
     pub(super) at_end: bool,
     pub(super) error: Option<ErrorKind>,
+    /// Said instead of the next thing that is asked of it.
+    pub(super) error_once: Option<ErrorKind>,
     pub(super) sent: Vec<u8>,
     /// One for each call.
     pub(super) datagrams: Vec<Vec<u8>>,
@@ -78,7 +72,7 @@ impl Drop for End {
 impl HostSocket for End {
     fn send(&mut self, parts: &[VolatileSlice<'_>]) -> io::Result<usize> {
         let mut host = self.0.borrow_mut();
-        if let Some(error) = host.error {
+        if let Some(error) = host.error_once.take().or(host.error) {
             return Err(error.into());
         }
         let mut bytes = vec![0; parts.iter().map(VolatileSlice::len).sum()];
@@ -97,6 +91,9 @@ impl HostSocket for End {
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut host = self.0.borrow_mut();
         host.reads += 1;
+        if let Some(error) = host.error_once.take() {
+            return Err(error.into());
+        }
         if let Some(mut bytes) = host.incoming.pop_front() {
             let count = bytes.len().min(buffer.len());
             buffer[..count].copy_from_slice(&bytes[..count]);

@@ -53,11 +53,7 @@ impl Open {
     }
 
     fn ready(&mut self) {
-        self.guest.stack.host_ready(self.flow, Readiness { hung_up: false });
-    }
-
-    fn hung_up(&mut self) {
-        self.guest.stack.host_ready(self.flow, Readiness { hung_up: true });
+        self.guest.stack.host_ready(self.flow);
     }
 
     /// Takes what there is, acknowledging all of it; the data.
@@ -91,7 +87,7 @@ fn a_connection_is_asked_for_with_its_ends() {
     let mut guest = Guest::new();
     guest.send(syn());
     guest.send(syn());
-    let asked = Request::Connect { flow: 0, protocol: Protocol::Tcp, destination: SERVER.into(), source_port: PORT };
+    let asked = Request::Connect { flow: 0, protocol: Protocol::Tcp, destination: SERVER.into() };
     assert_eq!(guest.requests(), [asked], "a SYN that is said again asks nothing new");
 }
 
@@ -152,7 +148,7 @@ fn the_guest_ends_first() {
     open.host_says(b"still here");
     assert_eq!(open.take(), b"still here");
     open.host.with(|host| host.at_end = true);
-    open.hung_up();
+    open.ready();
     assert_eq!(open.take(), b"");
     assert!(open.is_gone() && !open.host.with(|host| host.aborted));
 }
@@ -161,7 +157,7 @@ fn the_guest_ends_first() {
 fn the_host_ends_first() {
     let mut open = Open::new();
     open.host.with(|host| (host.at_end, host.incoming) = (true, [b"bye".to_vec()].into()));
-    open.hung_up();
+    open.ready();
     let segments = open.guest.segments();
     assert_eq!(segments.len(), 2, "{segments:?}");
     assert!(segments[0].data == b"bye" && segments[1].fin && segments[1].data.is_empty());
@@ -185,7 +181,7 @@ fn a_reset_passes_through_from_the_guest() {
 fn a_reset_passes_through_from_the_host() {
     let mut open = Open::new();
     open.host.with(|host| host.error = Some(ErrorKind::ConnectionReset));
-    open.hung_up();
+    open.ready();
     let segments = open.guest.segments();
     assert!(segments.len() == 1 && segments[0].rst && segments[0].seq == open.ack, "{segments:?}");
     assert!(open.is_gone());
@@ -225,7 +221,6 @@ fn refusals_reach_the_guest_in_its_own_words() {
     let cases = [
         (Cause::Denied, None),
         (Cause::ConnectionRefused, None),
-        (Cause::Busy, None),
         (Cause::NetworkUnreachable, Some(0)),
         (Cause::HostUnreachable, Some(1)),
         (Cause::TimedOut, Some(1)),
@@ -253,6 +248,19 @@ fn refusals_reach_the_guest_in_its_own_words() {
         }
         assert_eq!((guest.stack.flows(), guest.requests().len()), (0, 0));
     }
+}
+
+#[test]
+fn a_connection_that_is_put_off_is_asked_for_again() {
+    let mut guest = Guest::new();
+    guest.send(syn());
+    let flow = guest.asked();
+    guest.stack.refused(flow, Cause::Busy);
+    assert_eq!((guest.frames(), guest.stack.flows()), (vec![], 0), "its own kernel says it again");
+    guest.send(syn());
+    let flow = guest.asked();
+    guest.stack.connected(flow, Socket::new().end(), guest.now);
+    assert!(guest.segments()[0].syn);
 }
 
 #[test]
@@ -322,6 +330,37 @@ fn a_closed_window_is_asked_for() {
     assert_eq!(open.take(), b"waits");
 }
 
+/// The guest has dropped what was under way, the end included, and then has no room for it.
+#[test]
+fn a_closed_window_is_asked_for_before_the_end_too() {
+    let mut open = Open::new();
+    open.host.with(|host| (host.at_end, host.incoming) = (true, [b"bye".to_vec()].into()));
+    open.ready();
+    assert!(open.guest.segments()[1].fin);
+    open.say_with(0, "", b"");
+    for _ in 0..100 {
+        open.guest.pass(Duration::from_secs(2));
+        let probe = open.guest.segments();
+        assert!(probe.len() == 1 && probe[0].data.is_empty() && !probe[0].fin, "{probe:?}");
+        open.say_with(0, "", b"");
+    }
+    open.say("", b"");
+    open.guest.pass(Duration::from_secs(2));
+    assert_eq!(open.take(), b"bye");
+    open.say("f", b"");
+    open.guest.segments();
+    assert!(open.is_gone() && !open.host.with(|host| host.aborted));
+}
+
+/// The socket ends a read where it likes, before an urgent byte above all, and says nothing of what lies behind.
+#[test]
+fn a_short_read_is_not_taken_for_all_there_is() {
+    let mut open = Open::new();
+    open.host.with(|host| host.incoming.extend([b"before".to_vec(), b"!".to_vec(), b"behind".to_vec()]));
+    open.ready();
+    assert_eq!(open.take(), b"before!behind");
+}
+
 #[test]
 fn a_guest_that_probes_our_window_is_answered() {
     let mut open = Open::new();
@@ -373,7 +412,7 @@ fn a_resend_fits_a_window_that_has_shrunk_and_a_partial_acknowledgement() {
 fn a_lost_end_is_told_again() {
     let mut open = Open::new();
     open.host.with(|host| host.at_end = true);
-    open.hung_up();
+    open.ready();
     let fin = open.guest.segments();
     assert!(fin[0].fin);
     open.guest.pass(Duration::from_secs(1));
@@ -416,7 +455,7 @@ fn a_lost_greeting_is_said_again_on_time_and_on_request() {
     assert_eq!(guest.segments(), greeting);
     // And nothing of the host's is read before the guest has answered.
     host.with(|host| host.incoming.push_back(b"early".to_vec()));
-    guest.stack.host_ready(flow, Readiness::default());
+    guest.stack.host_ready(flow);
     assert_eq!((guest.segments(), host.with(|host| host.reads)), (vec![], 0));
 }
 

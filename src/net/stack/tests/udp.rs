@@ -32,7 +32,7 @@ fn datagrams_keep_their_bounds_both_ways() {
     guest.send(datagram(SERVER, PORT, b"three"));
     assert_eq!(host.with(|host| host.datagrams.clone()), [b"one".to_vec(), Vec::new(), b"three".to_vec()]);
     host.with(|host| host.incoming.extend([b"four".to_vec(), b"five".to_vec()]));
-    guest.stack.host_ready(flow, Readiness::default());
+    guest.stack.host_ready(flow);
     let got: Vec<_> = guest.frames().iter().map(|frame| udp_of(frame)).collect();
     assert_eq!(got, [(SERVER, PORT, b"four".to_vec()), (SERVER, PORT, b"five".to_vec())]);
 }
@@ -56,12 +56,58 @@ fn nobody_listening_is_told_and_the_flow_goes_on() {
     let mut guest = Guest::new();
     let (flow, host) = flow(&mut guest);
     host.with(|host| host.error = Some(ErrorKind::ConnectionRefused));
-    guest.stack.host_ready(flow, Readiness { hung_up: true });
-    let (kind, code, from, _) = icmp_of(&guest.next().unwrap());
-    assert_eq!((kind, code, from), (3, 3, *SERVER.ip()));
+    guest.stack.host_ready(flow);
+    let told = guest.frames();
+    let (kind, code, from, _) = icmp_of(&told[0]);
+    assert_eq!((told.len(), kind, code, from), (1, 3, 3, *SERVER.ip()), "once, though the socket says it for ever");
     host.with(|host| host.error = None);
     guest.send(datagram(SERVER, PORT, b"again"));
     assert_eq!(host.with(|host| host.datagrams.last().cloned()), Some(b"again".to_vec()));
+}
+
+#[test]
+fn what_a_socket_says_of_a_datagram_reaches_the_guest() {
+    let cases = [
+        (ErrorKind::ConnectionRefused, 3),
+        (ErrorKind::HostUnreachable, 1),
+        (ErrorKind::NetworkUnreachable, 0),
+        (ErrorKind::PermissionDenied, 13),
+        // Too long for the way, and whatever else.
+        (ErrorKind::Other, 3),
+    ];
+    for (error, code) in cases {
+        let mut guest = Guest::new();
+        let (_, host) = flow(&mut guest);
+        host.with(|host| host.error = Some(error));
+        guest.send(datagram(SERVER, PORT, b"second"));
+        let (kind, got, _, quote) = icmp_of(&guest.next().unwrap());
+        assert_eq!((kind, got), (3, code), "{error}");
+        assert_eq!(quote[20..24], [PORT.to_be_bytes(), SERVER.port().to_be_bytes()].concat());
+    }
+    let mut guest = Guest::new();
+    let (_, host) = flow(&mut guest);
+    host.with(|host| host.room = 0);
+    guest.send(datagram(SERVER, PORT, b"second"));
+    assert_eq!(guest.frames(), Vec::<Vec<u8>>::new(), "a full socket loses it, as anywhere on the way");
+}
+
+/// Linux tells of an earlier datagram instead of sending the next, or receiving what has come.
+#[test]
+fn an_error_costs_no_datagram() {
+    let mut guest = Guest::new();
+    let (flow, host) = flow(&mut guest);
+    host.with(|host| host.error_once = Some(ErrorKind::ConnectionRefused));
+    guest.send(datagram(SERVER, PORT, b"second"));
+    assert_eq!(host.with(|host| host.datagrams.clone()), [b"first".to_vec(), b"second".to_vec()]);
+    assert_eq!(icmp_of(&guest.next().unwrap()).1, 3);
+    host.with(|host| {
+        host.error_once = Some(ErrorKind::HostUnreachable);
+        host.incoming.extend([b"one".to_vec(), b"two".to_vec()]);
+    });
+    guest.stack.host_ready(flow);
+    let frames = guest.frames();
+    assert_eq!((frames.len(), icmp_of(&frames[0]).1), (3, 1));
+    assert_eq!((udp_of(&frames[1]).2, udp_of(&frames[2]).2), (b"one".to_vec(), b"two".to_vec()));
 }
 
 #[test]
@@ -92,7 +138,7 @@ fn a_datagram_too_long_for_the_guest_is_lost_and_the_next_is_not() {
     let mut guest = Guest::new();
     let (flow, host) = flow(&mut guest);
     host.with(|host| host.incoming.extend([vec![1; 65_500], vec![2; 65_492]]));
-    guest.stack.host_ready(flow, Readiness::default());
+    guest.stack.host_ready(flow);
     let frames = guest.frames();
     assert_eq!(frames.len(), 1);
     assert_eq!(udp_of(&frames[0]).2, vec![2; 65_492]);
