@@ -6,7 +6,7 @@ use crate::net::broker::{Broker, BrokerError, BundleDirectory, Limits};
 use crate::net::inquiry::Desk;
 use crate::net::ledger::{About, Ledger};
 use crate::net::policy::{Bundle, Cidr, Conflict, Policy, Rule, Surroundings};
-use crate::net::readback::{self, Answer, Probe, Surprise};
+use crate::net::readback::{self, Probe, Surprise};
 use crate::net::spec::NetSpec;
 use crate::net::subnet::{Subnet, SubnetError};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -15,6 +15,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -74,9 +75,7 @@ impl EgressError {
             Self::Subnet(error) => error.hint(),
             Self::Unreachable { .. } => Some("leave it out".to_owned()),
             Self::Surprise(_) => Some("this is a bug; nothing was let out".to_owned()),
-            Self::Broker(_) => {
-                Some("the monitor may have been taken over by its guest; the bottle was ended".to_owned())
-            }
+            Self::Broker(error) => error.hint(),
             Self::Host { .. } => None,
         }
     }
@@ -123,7 +122,6 @@ impl Network {
             prefix_length: subnet.prefix_length(),
             bundle: matches!(bundle, BundlePlan::Sockets(_)).then(|| subnet.bundle()),
             beyond: !rules.is_empty() || external.is_some(),
-            ipv6: rules.iter().map(|rule| rule.network().network()).chain(external).any(|address| address.is_ipv6()),
             bandwidth,
         };
         let (bundle, directory) = match bundle {
@@ -150,19 +148,17 @@ impl Network {
         Ok((Self { subnet, policy, probes, directory, limits, ledger, about, socket }, spec, theirs))
     }
 
-    /// Reads the monitor's part back, then serves it. Must be called inside a tokio runtime.
-    pub(super) fn serve(self) -> Result<Serving, EgressError> {
+    /// Reads the monitor's part back, each answer in `limit`, then serves it. Must be called inside a tokio runtime.
+    pub(super) fn serve(self, limit: Duration) -> Result<Serving, EgressError> {
         let desk = Desk::open(&self.about.bottle).map_err(host_error("be asked about the bottle's egress"))?;
         tokio::spawn(desk.serve(Arc::clone(&self.ledger), self.about));
         let mut broker = Broker::new(self.socket, self.policy, self.directory, self.limits, self.ledger)
             .map_err(host_error("watch the broker's socket"))?;
-        // IPv4 in IPv6 clothes is the broker's affair: from a guest it comes without them.
-        let asked = |probe: &Probe| probe.expected != Answer::Denied && probe.destination.is_ipv4();
-        let probes: Vec<_> = self.probes.into_iter().filter(asked).collect();
+        let (network, probes) = (self.subnet.network(), readback::for_the_stack(&self.probes));
         let (verified, verdict) = oneshot::channel();
         let task = tokio::spawn(async move {
-            let asks = broker.ask(&probes).await?;
-            readback::verify_stack(&asks, &probes)?;
+            let Some(asks) = broker.ask(&probes, limit).await? else { return Ok(()) };
+            readback::verify_stack(network, &asks, &probes)?;
             // Nobody waits any more if the guest did not come up.
             let _ = verified.send(());
             Ok(broker.serve().await?)
@@ -179,7 +175,7 @@ pub(super) struct Serving {
 }
 
 impl Serving {
-    /// Waits for the read-back. To be called before the guest is told of its network.
+    /// Waits for the read-back, for ever if the monitor is gone. To be called before the guest runs.
     pub(super) async fn verified(&mut self) -> Result<(), EgressError> {
         let Some(verdict) = self.verified.take() else { return Ok(()) };
         if verdict.await.is_ok() { Ok(()) } else { Err(self.failed().await) }

@@ -18,13 +18,13 @@ pub use error::{EXIT_OURS, LaunchError};
 use crate::host;
 use crate::monitor::process::cpu_us;
 use crate::monitor::sandbox::{Confinement, Probe};
-use crate::monitor::{MonitorProcess, MonitorSpec};
+use crate::monitor::{LauncherRequest, MonitorProcess, MonitorSpec};
 use crate::net::spec::NetSpec;
 use crate::verity::HashTree;
 use crate::vmm::DiskAccess;
 use boot::Guest;
 use bottle_protocol::{
-    ArgumentLimits, CONTROL_PORT, DeviceName, Hostname, ProcessId, SecretEnv, Setup, Start, ToAgent,
+    ArgumentLimits, CONTROL_PORT, DeviceName, Hostname, ProcessId, SecretEnv, Setup, Start, ToAgent, ToHost,
 };
 use claim::Claim;
 use egress::{Egress, Network};
@@ -168,19 +168,23 @@ async fn run(
         signals::Signals::watch().map_err(|source| LaunchError::Host { what: "watch for signals", source })?;
     let mut guest = Guest::new(monitor, control, bottle.console, bottle.root.name)?;
     let for_guest = network.as_ref().map(|(_, net)| net.for_guest());
-    let mut serving = network.map(|(network, _)| network.serve()).transpose()?;
+    let mut serving = network.map(|(network, _)| network.serve(bottle.boot_limit)).transpose()?;
+    if let Some(serving) = &mut serving {
+        tokio::select! {
+            // A monitor that ends tells why, which is more than that it did not answer.
+            biased;
+            word = guest.next(timings) => return Err(too_early(word)),
+            verified = serving.verified() => verified?,
+            signal = signals.termination() => return Ok(Outcome::Interrupted(signal)),
+        }
+    }
+    monitor.ask(LauncherRequest::Enter)?;
     let hello = tokio::select! {
         hello = guest.hello(bottle.boot_limit, timings) => hello?,
         signal = signals.termination() => return Ok(Outcome::Interrupted(signal)),
     };
     hello.limits.check(&bottle.command.argv, &bottle.command.env)?;
     let scratch = bottle.scratch.is_some().then(|| device("vdb")).transpose()?;
-    if let Some(serving) = &mut serving {
-        tokio::select! {
-            verified = serving.verified() => verified?,
-            signal = signals.termination() => return Ok(Outcome::Interrupted(signal)),
-        }
-    }
     let setup = Setup { hostname: bottle.hostname, root: device("vda")?, scratch, network: for_guest };
     guest.sender.send(&ToAgent::Setup(setup))?;
     if let Some(placing) = &bottle.placing {
@@ -207,6 +211,12 @@ async fn run(
         outcome = session.run(bottle.time_limit, bottle.measure.then_some(monitor), timings) => outcome,
         error = egress::failed(&mut serving) => Err(error.into()),
     }
+}
+
+/// No guest speaks before it runs.
+fn too_early(word: Result<ToHost, LaunchError>) -> LaunchError {
+    let expected = "nothing yet";
+    word.map_or_else(|error| error, |message| LaunchError::Unexpected { message: boot::name(&message), expected })
 }
 
 /// The one command of a bottle.

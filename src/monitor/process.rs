@@ -7,7 +7,7 @@ use crate::net::spec::NetSpec;
 use crate::net::stack;
 use crate::sys::descriptors;
 use crate::vmm::devices::virtio::net::{FrameBackend, NetConfig};
-use crate::vmm::machine::{Guards, Observer};
+use crate::vmm::machine::{Guards, Heard, Observer};
 use crate::vmm::{DiskAccess, DiskSpec, Machine, MachineError, MachineSpec, NetworkSpec};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
@@ -117,10 +117,15 @@ fn guards(control: &Arc<OwnedFd>, threads: Threads) -> Guards {
 }
 
 /// Takes one request of the launcher's. What is none is dropped: the launcher is this very program.
-fn answer(control: &Arc<OwnedFd>, exits: Option<u64>) {
-    if let Ok(Some((LauncherRequest::Statistics, _))) = wire::receive(control.as_fd()) {
-        let _ = wire::send_message(control.as_fd(), &MonitorEvent::Statistics { exits }, false);
+fn answer(control: &Arc<OwnedFd>, exits: Option<u64>) -> Heard {
+    match wire::receive(control.as_fd()) {
+        Ok(Some((LauncherRequest::Enter, _))) => return Heard::Enter,
+        Ok(Some((LauncherRequest::Statistics, _))) => {
+            let _ = wire::send_message(control.as_fd(), &MonitorEvent::Statistics { exits }, false);
+        }
+        Ok(None) | Err(_) => {}
     }
+    Heard::Nothing
 }
 
 /// What needs no sandbox: dies with the launcher, leaves no core dump, cannot be traced by others of the same user.

@@ -77,12 +77,15 @@ impl MonitorProcess {
         Err(SpawnError::Silent)
     }
 
-    /// Asks the running monitor; the answer comes as an event.
+    /// Asks the running monitor; the answer comes as an event. That of a monitor that is gone is no error here.
     ///
     /// # Errors
-    /// When the monitor is gone.
+    /// When the question cannot be sent for another reason.
     pub fn ask(&self, request: LauncherRequest) -> Result<(), SpawnError> {
-        Ok(wire::send_message(self.control.as_fd(), &request, true)?)
+        match wire::send_message(self.control.as_fd(), &request, true) {
+            Err(WireError::Send(Errno::EPIPE | Errno::ECONNRESET)) => Ok(()),
+            other => Ok(other?),
+        }
     }
 
     /// Waits for the end of a monitor that has hung up. True if its sandbox ended it. One that a guest has taken over may hang up and

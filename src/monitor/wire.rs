@@ -109,10 +109,12 @@ pub enum MonitorEvent {
     },
 }
 
-/// What the launcher may ask while the machine runs.
+/// What the launcher may ask of a machine that is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LauncherRequest {
+    /// To let the guest run. Devices are served before.
+    Enter,
     Statistics,
 }
 

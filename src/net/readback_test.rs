@@ -98,15 +98,57 @@ fn what_the_users_own_list_allows_is_expected_as_allowed() {
     assert_eq!(verify(&Policy::new(rules, surroundings()).unwrap(), &probes), Ok(()));
 }
 
+/// As the stack answers.
+fn honest(probes: &[Probe]) -> Vec<bool> {
+    let group = ["255.255.255.255", "0.0.0.0", "224.0.0.251", "192.168.77.255"].map(|text| text.parse().unwrap());
+    probes.iter().map(|probe| probe.destination.is_ipv4() && !group.contains(&probe.destination.ip())).collect()
+}
+
 #[test]
 fn a_stack_that_does_not_ask_for_what_is_allowed_is_a_surprise() {
-    let probes = probes(&rules(), &surroundings());
-    let honest: Vec<_> = probes.iter().map(|probe| probe.expected != Answer::Denied).collect();
-    assert_eq!(verify_stack(&honest, &probes), Ok(()));
-    assert_eq!(verify_stack(&vec![true; probes.len()], &probes), Ok(()), "the broker says no");
-    let allowed = honest.iter().position(|asks| *asks).unwrap();
+    let network = surroundings().network;
+    let probes = for_the_stack(&probes(&rules(), &surroundings()));
+    let honest = honest(&probes);
+    assert_eq!(verify_stack(network, &honest, &probes), Ok(()));
+    let allowed = probes.iter().position(|probe| probe.expected != Answer::Denied).unwrap();
     let mut silent = honest.clone();
     silent[allowed] = false;
-    assert_eq!(verify_stack(&silent, &probes).unwrap_err().destination, probes[allowed].destination);
-    assert!(verify_stack(&[], &probes).is_err(), "no answer is no yes");
+    assert_eq!(verify_stack(network, &silent, &probes).unwrap_err().destination, probes[allowed].destination);
+    for answered in 0..probes.len() {
+        let surprise = verify_stack(network, &honest[..answered], &probes).unwrap_err();
+        assert_eq!(surprise.destination, probes[answered].destination, "no answer is no answer");
+    }
+}
+
+#[test]
+fn a_stack_that_asks_for_what_no_bottle_has_is_a_surprise() {
+    let network = surroundings().network;
+    let probes = for_the_stack(&probes(&rules(), &surroundings()));
+    let mut never = 0;
+    for (index, asks) in honest(&probes).into_iter().enumerate() {
+        let mut answers = honest(&probes);
+        answers[index] = true;
+        assert_eq!(verify_stack(network, &answers, &probes).is_err(), !asks, "{:?}", probes[index]);
+        never += usize::from(!asks);
+    }
+    assert!(never >= 20, "{never}");
+}
+
+#[test]
+fn the_stack_is_asked_for_what_has_to_be_shut() {
+    let asked = for_the_stack(&probes(&rules(), &surroundings()));
+    for shut in ["192.168.77.77:80", "127.0.0.1:53", "169.254.169.254:80", "8.8.8.8:53", "[2001:4860:4860::8888]:53"] {
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let destination = shut.parse().unwrap();
+            assert!(asked.contains(&Probe { protocol, destination, expected: Answer::Denied }), "{shut}");
+        }
+    }
+}
+
+#[test]
+fn no_question_is_asked_twice() {
+    let twice = [rules(), rules()].concat();
+    let all = probes(&twice, &surroundings());
+    let different: HashSet<_> = all.iter().map(|probe| (probe.protocol, probe.destination)).collect();
+    assert_eq!((all.len(), different.len()), (probes(&rules(), &surroundings()).len(), all.len()));
 }

@@ -90,6 +90,14 @@ pub struct Guards {
     pub devices: Box<dyn FnOnce() -> Result<(), GuardError>>,
 }
 
+/// What was heard while the machine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// The guest may be entered.
+    Enter,
+    Nothing,
+}
+
 /// A machine that is built and has not run yet.
 pub struct Machine {
     vcpus: Vec<VcpuFd>,
@@ -161,8 +169,9 @@ impl Machine {
         Ok(Self { vcpus, exits, context: Arc::new(context), event_loop, entering: observer.entering, _vm: vm })
     }
 
-    /// Runs the guest to its end, serving its devices on this thread, once every thread is guarded. `launcher` hanging up ends it
-    /// too; when it sends something, `heard` is called with the number of VM exits so far.
+    /// Serves devices on this thread once every thread is guarded, and runs the guest to its end when [`Heard::Enter`] is heard:
+    /// until then devices can be spoken with that no guest has touched. `launcher` hanging up ends it too; when it sends something,
+    /// `heard` is called with the number of VM exits so far.
     ///
     /// The vCPU threads may still be inside the guest when this returns: the process is expected to end.
     ///
@@ -172,19 +181,26 @@ impl Machine {
         self,
         launcher: RawFd,
         guards: Guards,
-        mut heard: impl FnMut(Option<u64>),
+        mut heard: impl FnMut(Option<u64>) -> Heard,
     ) -> Result<StopReason, MachineError> {
         let Self { vcpus, exits, context, event_loop, entering, _vm } = self;
         let entry = start_vcpus(vcpus, &context, guards.vcpu)?;
         (guards.devices)().map_err(MachineError::Guard)?;
-        entering();
-        entry.wait();
         // The end of the process tears them down. Were it done here, in a debug build the standard library would look at each
         // descriptor with fcntl(2) before it closes it, which the sandbox has no reason to allow.
         let kept = ManuallyDrop::new((exits, context, event_loop, _vm));
         let (exits, context, event_loop, _) = &*kept;
         let total = || exits.as_ref()?.iter().map(ExitCounter::read).sum();
-        Ok(event_loop.run(&context.stop, launcher, || heard(total()))?)
+        let mut entry = Some(entry);
+        let heard = || {
+            if heard(total()) == Heard::Enter
+                && let Some(entry) = entry.take()
+            {
+                entering();
+                entry.wait();
+            }
+        };
+        Ok(event_loop.run(&context.stop, launcher, heard)?)
     }
 }
 
