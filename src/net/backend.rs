@@ -5,7 +5,7 @@
 
 use super::bandwidth::Bucket;
 use super::spec::NetSpec;
-use super::stack::{Abilities, HostSocket, Readiness, Stack};
+use super::stack::{Abilities, HostSocket, Stack};
 use super::wire::{Cause, RECORD, Reply, Request};
 use crate::sys::{passing, vectored};
 use crate::vmm::devices::virtio::net::{FrameBackend, FrameForGuest, GuestFrame, Offloads};
@@ -29,8 +29,8 @@ const PACE: u32 = BROKER + 2;
 const SOON: Duration = Duration::from_millis(250);
 /// Frames in one go, where no limit is to be kept.
 const UNLIMITED: u16 = u16::MAX;
-/// Bytes of a frame that are no data, about.
-const HEADERS: usize = 54;
+/// Bytes of a frame that are no packet.
+const ETHERNET: usize = 14;
 
 /// A socket that the broker has connected, and has given the options that it needs: the sandbox allows one here, and that late.
 struct Socket(OwnedFd);
@@ -65,13 +65,15 @@ pub struct Backend {
     registrar: Registrar,
     timer: TimerFd,
     pace: TimerFd,
+    /// When that goes off.
+    paced: Option<Duration>,
     /// The timer will go off soon.
     soon: bool,
     from_guest: Option<Bucket>,
     for_guest: Option<Bucket>,
     /// As of the last event.
     now: Duration,
-    /// Bytes of data in the frame that [`FrameBackend::next`] has shown.
+    /// Bytes of the packet in the frame that [`FrameBackend::next`] has shown.
     shown: usize,
 }
 
@@ -97,6 +99,7 @@ impl Backend {
             registrar,
             timer,
             pace,
+            paced: None,
             soon: false,
             from_guest: bucket,
             for_guest: bucket,
@@ -189,6 +192,15 @@ impl Backend {
         }
     }
 
+    /// Has both directions looked at after `wait`, or as soon as the other one asks for.
+    fn pause(&mut self, wait: Duration) {
+        let due = self.now.saturating_add(wait);
+        if self.paced.is_none_or(|other| due < other) {
+            self.paced = Some(due);
+            arm(&self.pace, wait);
+        }
+    }
+
     fn tick(&mut self) {
         self.stack.tick(self.now);
         let due = self.stack.due();
@@ -222,7 +234,7 @@ impl FrameBackend for Backend {
             None => UNLIMITED,
             Some(Ok(())) => 1,
             Some(Err(wait)) => {
-                arm(&self.pace, wait);
+                self.pause(wait);
                 0
             }
         }
@@ -231,7 +243,7 @@ impl FrameBackend for Backend {
     fn receive(&mut self, frame: &GuestFrame<'_>) {
         if let Some(bucket) = &mut self.from_guest {
             let length: usize = frame.parts.iter().map(VolatileSlice::len).sum();
-            bucket.spend(length.saturating_sub(HEADERS));
+            bucket.spend(length.saturating_sub(ETHERNET));
         }
         self.stack.receive(&frame.parts, self.now);
         self.tell();
@@ -240,11 +252,11 @@ impl FrameBackend for Backend {
 
     fn next(&mut self) -> Option<FrameForGuest<'_>> {
         if let Some(Err(wait)) = self.for_guest.as_mut().map(|bucket| bucket.allows(self.now)) {
-            arm(&self.pace, wait);
+            self.pause(wait);
             return None;
         }
         let frame = self.stack.outgoing()?;
-        self.shown = frame.body.len();
+        self.shown = (frame.head.len() + frame.body.len()).saturating_sub(ETHERNET);
         let short = |value: usize| u16::try_from(value).unwrap_or(0);
         Some(FrameForGuest {
             head: frame.head,
@@ -263,17 +275,14 @@ impl FrameBackend for Backend {
         self.wake_soon();
     }
 
-    fn host_event(&mut self, token: u32, events: EventSet) {
+    fn host_event(&mut self, token: u32, _events: EventSet) {
         self.now = now();
         match token {
             BROKER => self.hear(),
             TIMER => self.tick(),
             // Both directions are looked at after every event.
-            PACE => {}
-            flow => {
-                let hung_up = events.intersects(EventSet::READ_HANG_UP | EventSet::HANG_UP | EventSet::ERROR);
-                self.stack.host_ready(flow, Readiness { hung_up });
-            }
+            PACE => self.paced = None,
+            flow => self.stack.host_ready(flow),
         }
         self.tell();
     }
@@ -282,3 +291,7 @@ impl FrameBackend for Backend {
 #[cfg(test)]
 #[path = "backend_test.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "backend_numbers_test.rs"]
+mod numbers;

@@ -22,15 +22,7 @@ impl Bench {
         let flags = SockFlag::SOCK_CLOEXEC;
         let (broker, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).unwrap();
         let event_loop = EventLoop::new().unwrap();
-        let spec = NetSpec {
-            gateway: [192, 168, 7, 1].into(),
-            guest: GUEST.into(),
-            prefix_length: 24,
-            bundle: None,
-            beyond: true,
-            ipv6: false,
-            bandwidth,
-        };
+        let spec = NetSpec { bandwidth, ..NetSpec::in_network([192, 168, 7, 0].into()) };
         let backend = Backend::new(spec, theirs, event_loop.next_registrar()).unwrap();
         Self { backend, broker, _event_loop: event_loop }
     }
@@ -132,13 +124,14 @@ fn a_broker_that_makes_no_sense_is_not_listened_to() {
 }
 
 #[test]
-fn a_connection_whose_descriptor_is_missing_is_refused() {
+fn a_connection_whose_descriptor_is_missing_is_given_back_and_asked_for_again() {
     let mut bench = Bench::new(None);
     bench.syn(1);
     assert!(bench.heard().is_some());
     bench.says(Reply::Connected { flow: 0 }, None);
-    assert!(bench.next().is_some_and(|(_, _, reset, _)| reset));
-    assert_eq!(bench.heard(), Some(Request::Closed { flow: 0 }));
+    assert_eq!((bench.next(), bench.heard()), (None, Some(Request::Closed { flow: 0 })));
+    bench.syn(1);
+    assert!(matches!(bench.heard(), Some(Request::Connect { flow: 0, .. })));
 }
 
 #[test]
@@ -154,15 +147,14 @@ fn the_stack_is_read_back() {
 #[test]
 fn questions_wait_for_a_slow_broker_and_keep_their_order() {
     let mut bench = Bench::new(None);
-    let asked: Vec<u16> = (1..=1000).collect();
-    asked.iter().for_each(|port| bench.syn(*port));
+    (1..=1000).for_each(|port| bench.syn(port));
     let mut heard = Vec::new();
     while let Some(request) = bench.heard() {
-        let Request::Connect { source_port, .. } = request else { panic!("{request:?}") };
-        heard.push(source_port);
+        let Request::Connect { flow, .. } = request else { panic!("{request:?}") };
+        heard.push(flow);
         bench.backend.host_event(BROKER, EventSet::OUT);
     }
-    assert_eq!(heard, asked);
+    assert_eq!(heard, Vec::from_iter(0..1000));
 }
 
 #[test]
@@ -190,4 +182,77 @@ fn a_rate_holds_both_directions() {
         bench.send(frame);
     }
     assert!((100_000..200_000).contains(&given), "{given}");
+}
+
+/// What has no data has headers, and what is no connection has bytes.
+#[test]
+fn a_rate_holds_for_every_packet() {
+    let mut empty = Vec::new();
+    tcp(40_000, 1).write(&mut empty, &[]).unwrap();
+    let mut ping = Vec::new();
+    PacketBuilder::ethernet2(GUEST_MAC, OUR_MAC)
+        .ipv4(GUEST, [192, 168, 7, 1], 64)
+        .icmpv4_echo_request(1, 2)
+        .write(&mut ping, &[0; 100])
+        .unwrap();
+    let mut query = Vec::new();
+    PacketBuilder::ethernet2(GUEST_MAC, OUR_MAC)
+        .ipv4(GUEST, SERVER, 64)
+        .udp(1, 53)
+        .write(&mut query, &[0; 20])
+        .unwrap();
+    for frame in [empty, ping, query] {
+        let mut bench = Bench::new(Some(1000));
+        let burst = (128 << 10) / (frame.len() - 14);
+        let mut taken = 0;
+        while bench.backend.quota() > 0 && taken < 2 * burst {
+            bench.send(frame.clone());
+            while bench.backend.next().is_some() {
+                bench.backend.sent();
+            }
+            taken += 1;
+        }
+        // And what was earned meanwhile.
+        assert!((burst..burst + burst / 4).contains(&taken), "{taken} of {burst}");
+    }
+}
+
+#[test]
+fn a_rate_holds_for_answers_too() {
+    let mut bench = Bench::new(Some(1000));
+    bench.backend.from_guest = None;
+    let mut ping = Vec::new();
+    PacketBuilder::ethernet2(GUEST_MAC, OUR_MAC)
+        .ipv4(GUEST, [192, 168, 7, 1], 64)
+        .icmpv4_echo_request(1, 2)
+        .write(&mut ping, &[0; 10_000])
+        .unwrap();
+    let mut answered = 0;
+    for _ in 0..100 {
+        bench.send(ping.clone());
+        while bench.backend.next().is_some() {
+            bench.backend.sent();
+            answered += 1;
+        }
+    }
+    assert!((13..20).contains(&answered), "{answered}");
+}
+
+#[test]
+fn neither_direction_waits_for_the_other() {
+    let backend = &mut Bench::new(Some(1000)).backend;
+    let spend = |bucket: &mut Option<Bucket>, seconds: usize| {
+        bucket.as_mut().unwrap().spend((128 << 10) + seconds * 1000);
+    };
+    let remaining = |backend: &Backend| match backend.pace.get().unwrap() {
+        Some(Expiration::OneShot(time)) => Duration::from(time),
+        other => panic!("{other:?}"),
+    };
+    (spend(&mut backend.from_guest, 10), spend(&mut backend.for_guest, 1000));
+    assert_eq!((backend.quota(), backend.next().is_none()), (0, true));
+    assert!(remaining(backend) <= Duration::from_secs(11));
+    // When it goes off, both are looked at.
+    backend.host_event(PACE, EventSet::IN);
+    assert!(backend.next().is_none() && remaining(backend) > Duration::from_secs(900));
+    assert!(backend.quota() == 0 && remaining(backend) <= Duration::from_secs(11));
 }

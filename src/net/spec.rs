@@ -18,13 +18,19 @@ pub struct NetSpec {
     pub bundle: Option<Ipv4Addr>,
     /// Whether the plan allows anything beyond the bundle: then the guest gets a default route.
     pub beyond: bool,
-    /// Whether the plan allows any IPv6 address; else the guest has none.
-    pub ipv6: bool,
-    /// Bytes of payload per second in each direction, all flows together.
+    /// Bytes of IP packets per second in each direction, headers included, all flows together.
     pub bandwidth: Option<u64>,
 }
 
 impl NetSpec {
+    /// The /24 that begins with `first`, everybody in the usual places, without a bundle and without limits.
+    #[must_use]
+    pub fn in_network(first: Ipv4Addr) -> Self {
+        let [a, b, c, _] = first.octets();
+        let at = |host| Ipv4Addr::new(a, b, c, host);
+        Self { gateway: at(1), guest: at(3), prefix_length: 24, bundle: None, beyond: true, bandwidth: None }
+    }
+
     /// What the guest is told to make of it.
     #[must_use]
     pub fn for_guest(&self) -> Network {

@@ -12,7 +12,7 @@
 //! | 3 | 1 | cause, or a truth value |
 //! | 4 | 4 | flow, or number of a question |
 //! | 8 | 2 | destination port |
-//! | 10 | 2 | the guest's source port |
+//! | 10 | 2 | 0 |
 //! | 12 | 4 | count |
 //! | 16 | 16 | address; IPv4 in the first four |
 
@@ -27,7 +27,7 @@ pub const RECORD: usize = 32;
 pub enum Request {
     /// The guest opens a flow; answered by [`Reply::Connected`] or [`Reply::Refused`]. `flow` is of the monitor's choice and may be
     /// used again after [`Request::Closed`] or a refusal.
-    Connect { flow: u32, protocol: Protocol, destination: SocketAddr, source_port: u16 },
+    Connect { flow: u32, protocol: Protocol, destination: SocketAddr },
     /// The monitor has closed the descriptor that it was given for the flow.
     Closed { flow: u32 },
     /// The stack refused `count` packets like this without asking. `protocol` is the IP protocol number (0 for ARP and frames that
@@ -90,6 +90,18 @@ pub enum Cause {
     Busy,
 }
 
+impl Cause {
+    /// In the order of their bytes in a message.
+    pub const ALL: [Self; 6] = [
+        Self::Denied,
+        Self::ConnectionRefused,
+        Self::NetworkUnreachable,
+        Self::HostUnreachable,
+        Self::TimedOut,
+        Self::Busy,
+    ];
+}
+
 /// What came is no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
@@ -122,15 +134,6 @@ const UNASKED: [Unasked; 8] = [
     Unasked::Full,
 ];
 
-const CAUSES: [Cause; 6] = [
-    Cause::Denied,
-    Cause::ConnectionRefused,
-    Cause::NetworkUnreachable,
-    Cause::HostUnreachable,
-    Cause::TimedOut,
-    Cause::Busy,
-];
-
 /// The fields of a record, whatever its kind.
 #[derive(Clone, Copy, Default)]
 struct Record {
@@ -140,7 +143,6 @@ struct Record {
     cause: u8,
     flow: u32,
     port: u16,
-    source_port: u16,
     count: u32,
     address: [u8; 16],
 }
@@ -151,7 +153,6 @@ impl Record {
         bytes[..4].copy_from_slice(&[self.kind, self.protocol, self.family, self.cause]);
         bytes[4..8].copy_from_slice(&self.flow.to_le_bytes());
         bytes[8..10].copy_from_slice(&self.port.to_le_bytes());
-        bytes[10..12].copy_from_slice(&self.source_port.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.count.to_le_bytes());
         bytes[16..].copy_from_slice(&self.address);
         bytes
@@ -159,7 +160,7 @@ impl Record {
 
     fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let bytes: &[u8; RECORD] = bytes.try_into().map_err(|_| Malformed::Length { got: bytes.len() })?;
-        let [kind, protocol, family, cause, f0, f1, f2, f3, p0, p1, s0, s1, c0, c1, c2, c3, address @ ..] = *bytes;
+        let [kind, protocol, family, cause, f0, f1, f2, f3, p0, p1, _, _, c0, c1, c2, c3, address @ ..] = *bytes;
         Ok(Self {
             kind,
             protocol,
@@ -167,7 +168,6 @@ impl Record {
             cause,
             flow: u32::from_le_bytes([f0, f1, f2, f3]),
             port: u16::from_le_bytes([p0, p1]),
-            source_port: u16::from_le_bytes([s0, s1]),
             count: u32::from_le_bytes([c0, c1, c2, c3]),
             address,
         })
@@ -210,9 +210,9 @@ impl Record {
         Malformed::Value { kind: self.kind, offset }
     }
 
-    /// `message`, if encoding it gives these very bytes: that is what keeps unused bytes zero.
-    fn exactly<M>(&self, message: M, bytes: [u8; RECORD]) -> Result<M, Malformed> {
-        match self.encode().iter().zip(bytes).position(|(got, meant)| *got != meant) {
+    /// `message`, if its one form is what came: that is what keeps unused bytes zero.
+    fn exactly<M>(&self, message: M, form: [u8; RECORD], came: &[u8]) -> Result<M, Malformed> {
+        match came.iter().zip(form).position(|(got, meant)| *got != meant) {
             None => Ok(message),
             Some(offset) => Err(self.wrong(offset)),
         }
@@ -239,9 +239,9 @@ impl Request {
     #[must_use]
     pub fn encode(&self) -> [u8; RECORD] {
         let record = match *self {
-            Self::Connect { flow, protocol, destination, source_port } => {
+            Self::Connect { flow, protocol, destination } => {
                 let kind = kind::CONNECT;
-                Record { kind, flow, source_port, protocol: number(protocol), ..Record::default() }.to(destination)
+                Record { kind, flow, protocol: number(protocol), ..Record::default() }.to(destination)
             }
             Self::Closed { flow } => Record { kind: kind::CLOSED, flow, ..Record::default() },
             Self::Unasked { cause, protocol, destination, count } => {
@@ -260,12 +260,9 @@ impl Request {
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let record = Record::decode(bytes)?;
         let message = match record.kind {
-            kind::CONNECT => Self::Connect {
-                flow: record.flow,
-                protocol: record.transport()?,
-                destination: record.destination()?,
-                source_port: record.source_port,
-            },
+            kind::CONNECT => {
+                Self::Connect { flow: record.flow, protocol: record.transport()?, destination: record.destination()? }
+            }
             kind::CLOSED => Self::Closed { flow: record.flow },
             kind::UNASKED => Self::Unasked {
                 cause: *UNASKED.get(usize::from(record.cause)).ok_or(record.wrong(3))?,
@@ -276,7 +273,7 @@ impl Request {
             kind::SAYS => Self::Says { question: record.flow, asks: record.cause == 1 },
             kind => return Err(Malformed::Kind { kind }),
         };
-        record.exactly(message, message.encode())
+        record.exactly(message, message.encode(), bytes)
     }
 }
 
@@ -286,7 +283,7 @@ impl Reply {
         let record = match *self {
             Self::Connected { flow } => Record { kind: kind::CONNECTED, flow, ..Record::default() },
             Self::Refused { flow, cause } => {
-                Record { kind: kind::REFUSED, flow, cause: place(&CAUSES, &cause), ..Record::default() }
+                Record { kind: kind::REFUSED, flow, cause: place(&Cause::ALL, &cause), ..Record::default() }
             }
             Self::Ask { question, protocol, destination } => {
                 Record { kind: kind::ASK, flow: question, protocol: number(protocol), ..Record::default() }
@@ -304,14 +301,14 @@ impl Reply {
             kind::CONNECTED => Self::Connected { flow: record.flow },
             kind::REFUSED => Self::Refused {
                 flow: record.flow,
-                cause: *CAUSES.get(usize::from(record.cause)).ok_or(record.wrong(3))?,
+                cause: *Cause::ALL.get(usize::from(record.cause)).ok_or(record.wrong(3))?,
             },
             kind::ASK => {
                 Self::Ask { question: record.flow, protocol: record.transport()?, destination: record.destination()? }
             }
             kind => return Err(Malformed::Kind { kind }),
         };
-        record.exactly(message, message.encode())
+        record.exactly(message, message.encode(), bytes)
     }
 }
 

@@ -4,7 +4,7 @@
 use arbitrary::Arbitrary;
 use bottle_vmm::net::policy::Protocol;
 use bottle_vmm::net::spec::NetSpec;
-use bottle_vmm::net::stack::{Abilities, GUEST_MAC, HostSocket, OUR_MAC, Readiness, Stack};
+use bottle_vmm::net::stack::{Abilities, GUEST_MAC, HostSocket, OUR_MAC, Stack};
 use bottle_vmm::net::wire::{Cause, Request};
 use etherparse::PacketBuilder;
 use std::io;
@@ -43,7 +43,6 @@ enum Event {
     },
     Ready {
         flow: u8,
-        hung_up: bool,
     },
     Start {
         checksum: bool,
@@ -92,25 +91,8 @@ impl Script {
     }
 }
 
-const CAUSES: [Cause; 6] = [
-    Cause::Denied,
-    Cause::ConnectionRefused,
-    Cause::NetworkUnreachable,
-    Cause::HostUnreachable,
-    Cause::TimedOut,
-    Cause::Busy,
-];
-
 libfuzzer_sys::fuzz_target!(|events: Vec<Event>| {
-    let spec = NetSpec {
-        gateway: [192, 168, 7, 1].into(),
-        guest: GUEST.into(),
-        prefix_length: 24,
-        bundle: Some([192, 168, 7, 2].into()),
-        beyond: true,
-        ipv6: false,
-        bandwidth: None,
-    };
+    let spec = NetSpec { bundle: Some([192, 168, 7, 2].into()), ..NetSpec::in_network([192, 168, 7, 0].into()) };
     let mut stack: Stack<Script> = Stack::new(spec);
     let mut now = Duration::ZERO;
     // What the guest was last sent, per port: near it are the interesting numbers.
@@ -160,11 +142,11 @@ libfuzzer_sys::fuzz_target!(|events: Vec<Event>| {
                 continue;
             }
             Event::Refused { flow, cause } => {
-                stack.refused(flow.into(), CAUSES[usize::from(cause) % CAUSES.len()]);
+                stack.refused(flow.into(), Cause::ALL[usize::from(cause) % Cause::ALL.len()]);
                 continue;
             }
-            Event::Ready { flow, hung_up } => {
-                stack.host_ready(flow.into(), Readiness { hung_up });
+            Event::Ready { flow } => {
+                stack.host_ready(flow.into());
                 continue;
             }
             Event::Start { checksum, segmentation } => {
