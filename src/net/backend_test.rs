@@ -248,7 +248,8 @@ fn neither_direction_waits_for_the_other() {
         Some(Expiration::OneShot(time)) => Duration::from(time),
         other => panic!("{other:?}"),
     };
-    (spend(&mut backend.from_guest, 10), spend(&mut backend.for_guest, 1000));
+    spend(&mut backend.from_guest, 10);
+    spend(&mut backend.for_guest, 1000);
     assert_eq!((backend.quota(), backend.next().is_none()), (0, true));
     assert!(remaining(backend) <= Duration::from_secs(11));
     // When it goes off, both are looked at.

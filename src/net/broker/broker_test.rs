@@ -255,7 +255,7 @@ fn the_host_is_in_no_range_under_whatever_address_it_is_given() {
         ip("addr add 198.51.100.9/24 dev here");
         ip("route add local 203.0.113.0/24 dev lo");
         added.send(()).unwrap();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     let (served, ledger) = Stage::allowing(&entries).play_beside(play, beside);
     served.unwrap();
