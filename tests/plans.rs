@@ -151,6 +151,7 @@ fn a_dry_run_leaves_its_state_and_neither_process_nor_socket() {
             "SLUG/image/Dockerfile",
             "SLUG/lock",
             "SLUG/metadata.json",
+            "SLUG/origin.json",
             "SLUG/processes.json"
         ]
     );

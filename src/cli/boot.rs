@@ -1,15 +1,15 @@
 //! A plan that was said yes to becomes a bottle, and the bottle the agent's exit code.
 //!
 //! One story: image, kernel, environment, files, network, boot; then what was held for the bottle is given back, in reverse, by dropping it:
-//! machine, network, name, state. Whatever the way out of the launch, a signal included, that is what happens; only a state that
-//! something has marked is kept. A signal before the launch leaves the state to `cleanup`.
+//! machine, network, name, state. Whatever the way out, a signal at any moment included, that is what happens; only a state that
+//! something has marked is kept.
 
 use super::args::MachineArgs;
 use super::egress::{self, BundleWord};
 use super::env::Variables;
 use super::report::{Failure, note};
 use super::run::{self, Kernel, MIB};
-use super::{fit, images, progress};
+use super::{fit, images, interrupt};
 use crate::builder::{self, Origin};
 use crate::host::kvm;
 use crate::image::{self, Artifact, Cache};
@@ -25,11 +25,13 @@ use crate::plan::environment::{Origin as ValueOrigin, endpoints};
 use crate::plan::git_gate::GUEST_GITCONFIG;
 use crate::plan::provider::GUEST_PROMPT;
 use crate::plan::{BottlePlan, Gateways, Prepared, Secrets};
+use crate::sys::held_signals::HeldSignals;
 use bottle_protocol::Hostname;
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 pub(super) fn gateways(machine: &MachineArgs) -> Gateways {
@@ -40,12 +42,19 @@ pub(super) fn gateways(machine: &MachineArgs) -> Gateways {
     }
 }
 
-pub(super) fn boot(prepared: Prepared, machine: &MachineArgs, headless: bool) -> Result<ExitCode, Failure> {
+/// `signals` are those that the caller holds; they are the last that is given back.
+pub(super) fn boot(
+    signals: HeldSignals,
+    prepared: Prepared,
+    machine: &MachineArgs,
+    headless: bool,
+) -> Result<ExitCode, Failure> {
+    let signals = Rc::new(signals);
     let Prepared { plan, secrets, mut state, subnet, .. } = prepared;
     let claim = Claim::new(&plan.machine_name).map_err(LaunchError::from)?;
     let kvm = kvm::open().map_err(LaunchError::from)?;
     let Kernel { vmlinux: kernel, modules, installed } = run::open_kernel(machine.kernel.as_deref())?;
-    let image = open_image(&plan)?;
+    let image = open_image(&plan, &signals)?;
     fit::check(installed.as_ref(), image.manifest().root.compression)?;
     let scratch = machine.disk.map(run::open_scratch).transpose()?;
     run::forbid_dumps();
@@ -84,7 +93,9 @@ pub(super) fn boot(prepared: Prepared, machine: &MachineArgs, headless: bool) ->
         probe: None,
         egress,
         placing: Some(Placing { user: run::c_string(OsStr::new(plan.guest_user), "the user")?, files: files(&plan) }),
+        held_signals: Some(Rc::clone(&signals)),
     };
+    interrupt::check(&signals)?;
     let marked = state.take_mark();
     let outcome = launch::launch(bottle, &mut Timings::default());
     if let Some(summary) = egress::summary(&ledger) {
@@ -101,20 +112,19 @@ pub(super) fn boot(prepared: Prepared, machine: &MachineArgs, headless: bool) ->
 }
 
 /// Built from its Dockerfile, or found under its name, and packed unless it is in the cache.
-fn open_image(plan: &BottlePlan) -> Result<Artifact, Failure> {
+fn open_image(plan: &BottlePlan, signals: &HeldSignals) -> Result<Artifact, Failure> {
     let cache = Cache::open_default()?;
-    let progress = progress::of(None, false);
     let of_guest = plan.guest_env.iter().filter_map(|(_, origin)| host_variable(origin));
     let withheld: Vec<OsString> = of_guest.chain(plan.tokens().map(|name| name.as_str().into())).collect();
-    if let Some(path) = &plan.agent_dockerfile {
-        let origin = Origin::Dockerfile { path: path.clone(), context: None };
-        return Ok(builder::open(&origin, &withheld, &cache, &*progress)?);
-    }
-    let reference = Path::new(&plan.agent_image_ref);
-    match images::origin(Some(reference), None, None) {
-        Some(origin) => Ok(builder::open(&origin, &withheld, &cache, &*progress)?),
-        None => Ok(image::open(&images::source(reference), &cache, &*progress)?),
-    }
+    let reference = PathBuf::from(&plan.agent_image_ref);
+    let origin = match &plan.agent_dockerfile {
+        Some(path) => Some(Origin::Dockerfile { path: path.clone(), context: None }),
+        None => images::origin(Some(&reference), None, None),
+    };
+    interrupt::until_signal(signals, move |bar| match origin {
+        Some(origin) => builder::open(&origin, &withheld, &cache, bar).map_err(Failure::from),
+        None => image::open(&images::source(&reference), &cache, bar).map_err(Failure::from),
+    })?
 }
 
 fn host_variable(origin: &ValueOrigin) -> Option<OsString> {

@@ -17,6 +17,7 @@ mod images;
 mod info;
 mod init;
 mod inspect;
+mod interrupt;
 mod kernel;
 mod list;
 mod manifests;

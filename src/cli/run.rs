@@ -193,6 +193,7 @@ fn prepare(args: &RunArgs, egress: Option<Egress>) -> Result<Bottle, Failure> {
         probe: args.sandbox_probe,
         egress,
         placing: None,
+        held_signals: None,
     })
 }
 

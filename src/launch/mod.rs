@@ -20,6 +20,7 @@ use crate::monitor::process::cpu_us;
 use crate::monitor::sandbox::{Confinement, Probe};
 use crate::monitor::{MonitorProcess, MonitorSpec};
 use crate::net::spec::NetSpec;
+use crate::sys::held_signals::HeldSignals;
 use crate::verity::HashTree;
 use crate::vmm::DiskAccess;
 use boot::Guest;
@@ -35,6 +36,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::time::Duration;
 use timings::{Phase, Timings};
 
@@ -70,6 +72,8 @@ pub struct Bottle {
     pub egress: Option<Egress>,
     /// Files that it gets before the command starts.
     pub placing: Option<Placing>,
+    /// Signals that the caller has held so far, as it has something to undo; from some point on they are dealt with here.
+    pub held_signals: Option<Rc<HeldSignals>>,
 }
 
 /// EROFS, read-only, shared with any number of other bottles, and checked as it is read.
@@ -166,6 +170,9 @@ async fn run(
 ) -> Result<Outcome, LaunchError> {
     let mut signals =
         signals::Signals::watch().map_err(|source| LaunchError::Host { what: "watch for signals", source })?;
+    if let Some(held) = &bottle.held_signals {
+        held.release(); // one that has come by now is found by `signals`
+    }
     let mut guest = Guest::new(monitor, control, bottle.console, bottle.root.name)?;
     let for_guest = network.as_ref().map(|(_, net)| net.for_guest());
     let mut serving = network.map(|(network, _)| network.serve()).transpose()?;

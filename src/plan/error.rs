@@ -44,6 +44,10 @@ pub enum PlanError {
     NotUnicode { path: PathBuf },
     #[error("the directory that bottle `{slug}` has a copy of, `{}`, is not there any more", path.display())]
     NoDirectory { slug: String, path: PathBuf },
+    #[error("the directory that bottle `{slug}` has its agent from, `{}`, is not there any more", path.display())]
+    NoRepository { slug: String, path: PathBuf },
+    #[error("bottle `{slug}` has an agent `{agent}` of your own, which is not there any more; this repository's is another one")]
+    OtherAgent { slug: String, agent: String },
     #[error("bottle `{slug}` was made by the backend `{backend}` of bot-bottle")]
     OtherBackend { slug: String, backend: String },
     #[error("agent `{agent}` needs {}, which this version does not bring", gateways(needed))]
@@ -81,7 +85,12 @@ impl PlanError {
             Self::NotUnicode { .. } => {
                 Some("bottles are described in JSON: rename it, or use another place".to_owned())
             }
-            Self::NoDirectory { .. } => Some("put it back, or `start` a new bottle".to_owned()),
+            Self::NoDirectory { .. } | Self::NoRepository { .. } => {
+                Some("put it back, or `start` a new bottle".to_owned())
+            }
+            Self::OtherAgent { agent, .. } => {
+                Some(format!("put `agents/{agent}.md` back into your own directory, or `start` a new bottle with this one"))
+            }
             Self::OtherBackend { .. } => Some("go on with it there: `bot-bottle resume`".to_owned()),
             Self::NoGateways { .. } => Some(
                 "start a bundle (bot-bottle's), and say where it is: `--bundle external=ADDRESS`, or `--bundle sockets=DIR`".to_owned(),

@@ -197,8 +197,7 @@ fn the_record_has_bot_bottles_seven_fields_and_brings_the_bottle_back() {
     assert_eq!(record["cwd"], home.path("repo").to_str().unwrap());
     assert!(humantime::parse_rfc3339(record["started_at"].as_str().unwrap()).is_ok());
 
-    let spec = resume(&home.host(), &plan.slug).unwrap();
-    let again = home.prepare(spec, &mut values).unwrap();
+    let again = home.resume(&plan.slug, "repo", &mut values).unwrap();
     assert_eq!(values.asked.len(), 2, "what is kept nowhere is asked for again");
     assert_eq!((&again.plan.slug, again.plan.bundle_subnet), (&plan.slug, plan.bundle_subnet));
     assert_eq!(again.plan.workspace_plan, plan.workspace_plan);
@@ -220,7 +219,7 @@ fn what_cannot_be_resumed_says_why() {
     let answer = |record: &str| {
         let home = Home::new().with(".bot-bottle/state/old-1/metadata.json", record);
         match resume(&home.host(), &Slug::new("old-1").unwrap()) {
-            Ok(spec) => format!("{} in {}", spec.agent_name, spec.user_cwd.file_name().unwrap().display()),
+            Ok(Kept { spec, .. }) => format!("{} in {}", spec.agent_name, spec.user_cwd.file_name().unwrap().display()),
             Err(error) => said(&home, &error),
         }
     };
@@ -243,6 +242,57 @@ fn what_cannot_be_resumed_says_why() {
     let home = Home::new().with(".bot-bottle/state/old-1/metadata.json", &record("bottle-vmm", ""));
     let error = resume(&home.host(), &Slug::new("old-2").unwrap()).err().unwrap();
     assert_eq!(said(&home, &error), "there is no bottle `old-2` to go on with\n> there is only `old-1`");
+}
+
+/// Starts an agent in `repo`, and keeps the bottle.
+fn kept(home: &Home, agent: &str) -> Slug {
+    let spec = BottleSpec { agent_name: agent.to_owned(), ..home.spec() };
+    let mut prepared = home.prepare(spec, &mut Answers::default()).unwrap();
+    prepared.state.keep();
+    prepared.plan.slug.clone()
+}
+
+#[test]
+fn what_is_resumed_elsewhere_has_the_agent_that_it_was_started_with_and_never_another_repositorys() {
+    let agent = |prompt: &str| format!("---\nbottle: dev\n---\n{prompt}\n");
+    let home = Home::new()
+        .bottle("agent_provider: {template: codex, dockerfile: agent/D}\n")
+        .with("repo/.bot-bottle/agents/theirs.md", &agent("Of the first."))
+        .with("other/.bot-bottle/agents/theirs.md", &agent("Of the other."))
+        .with("other/.bot-bottle/agents/coder.md", &agent("Of the other."))
+        .with("other/agent/D", "FROM other\n");
+    let prompt = |prepared: &Prepared| std::fs::read_to_string(&prepared.plan.prompt_file).unwrap();
+    let values = &mut Answers::default();
+    let (theirs, own) = (kept(&home, "theirs"), kept(&home, "coder"));
+    for (slug, said) in [(&theirs, "Of the first."), (&own, "Go.")] {
+        let again = home.resume(slug, "other", values).unwrap();
+        assert_eq!(prompt(&again).trim_end(), said);
+        assert_eq!(again.plan.agent_dockerfile.as_deref(), Some(home.path("repo/agent/D").as_path()));
+    }
+    let refused = |slug| home.resume(slug, "other", &mut Answers::default()).map(|_| ()).unwrap_err();
+
+    // One of the user's own that has gone is not made up for by one that a repository has, wherever it is resumed.
+    std::fs::remove_file(home.path(".bot-bottle/agents/coder.md")).unwrap();
+    assert!(matches!(refused(&own), PlanError::Catalogue(_)));
+    let home = home.with("repo/.bot-bottle/agents/coder.md", &agent("Slipped in."));
+    let refused = |slug| home.resume(slug, "other", &mut Answers::default()).map(|_| ()).unwrap_err();
+    let said = said(&home, &refused(&own));
+    assert!(said.starts_with(&format!("bottle `{own}` has an agent `coder` of your own, which is not there any more")), "{said}");
+
+    std::fs::remove_dir_all(home.path("repo")).unwrap();
+    assert!(matches!(refused(&theirs), PlanError::NoRepository { .. }));
+}
+
+#[test]
+fn a_bottle_of_before_such_records_is_the_users_own_agents() {
+    let home = Home::new().with("repo/.bot-bottle/agents/theirs.md", "---\nbottle: dev\n---\nOf the first.\n");
+    let (theirs, own) = (kept(&home, "theirs"), kept(&home, "coder"));
+    for slug in [&theirs, &own] {
+        std::fs::remove_file(home.root().directory(slug).join("origin.json")).unwrap();
+    }
+    assert!(home.resume(&own, "repo", &mut Answers::default()).is_ok());
+    let error = home.resume(&theirs, "repo", &mut Answers::default()).err().unwrap();
+    assert!(matches!(error, PlanError::OtherAgent { .. }));
 }
 
 #[test]
@@ -289,5 +339,5 @@ fn bottles_side_by_side_are_united_and_the_later_one_wins() {
     prepared.state.keep();
     let slug = prepared.plan.slug.clone();
     drop(prepared);
-    assert_eq!(resume(&home.host(), &slug).unwrap().bottle_names, names);
+    assert_eq!(resume(&home.host(), &slug).unwrap().spec.bottle_names, names);
 }

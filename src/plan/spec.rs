@@ -53,6 +53,8 @@ pub struct Request {
     pub gateways: Gateways,
     /// Whether this machine can run bottles: [`super::preflight::check`].
     pub machine: Result<(), Preflight>,
+    /// Only an agent of the user's own will do: [`super::Kept::agent_of_home`].
+    pub agent_of_home: bool,
 }
 
 /// What of the host the plan depends on, read once.

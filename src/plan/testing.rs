@@ -2,7 +2,7 @@
 
 use super::preflight::Preflight;
 use super::state::StateRoot;
-use super::{BottleSpec, Depth, Gateways, Host, PlanError, Prepared, Request, prepare};
+use super::{BottleSpec, Depth, Gateways, Host, Kept, PlanError, Prepared, Request, Slug, prepare, resume};
 use crate::host::kvm::KvmUnusable;
 use crate::manifest::resolve::Values;
 use crate::manifest::{Catalogue, Places, Variable};
@@ -109,7 +109,7 @@ impl Home {
     pub(crate) fn prepare_beside(&self, gateways: Gateways, values: &mut Answers) -> Result<Prepared, PlanError> {
         let (host, spec) = (self.host(), self.spec());
         let places = Places { own: host.own.clone(), home: host.home.clone(), current: host.current.clone() };
-        let request = Request { spec, task: None, depth: Depth::Start, gateways, machine: Ok(()) };
+        let request = Request { spec, task: None, depth: Depth::Start, gateways, machine: Ok(()), agent_of_home: false };
         prepare(&Catalogue::open(&places).unwrap(), &host, request, values)
     }
 
@@ -124,7 +124,19 @@ impl Home {
         let places = Places { own: host.own.clone(), home: host.home.clone(), current: host.current.clone() };
         let catalogue = Catalogue::open(&places).unwrap();
         let gateways = if depth == Depth::Look { Gateways::None } else { Gateways::Sockets };
-        prepare(&catalogue, host, Request { spec, task: None, depth, gateways, machine }, values)
+        let request = Request { spec, task: None, depth, gateways, machine, agent_of_home: false };
+        prepare(&catalogue, host, request, values)
+    }
+
+    /// Goes on with a bottle that was kept, from a directory of the home.
+    pub(crate) fn resume(&self, slug: &Slug, from: &str, values: &mut Answers) -> Result<Prepared, PlanError> {
+        let host = Host { current: self.path(from), ..self.host() };
+        let Kept { spec, current, agent_of_home } = resume(&host, slug)?;
+        let host = Host { current, ..host };
+        let places = Places { own: host.own.clone(), home: host.home.clone(), current: host.current.clone() };
+        let (depth, gateways, machine) = (Depth::Start, Gateways::Sockets, Ok(()));
+        let request = Request { spec, task: None, depth, gateways, machine, agent_of_home };
+        prepare(&Catalogue::open(&places).unwrap(), &host, request, values)
     }
 
     /// Everything below the home: path, mode, and bytes.

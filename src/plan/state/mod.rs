@@ -4,6 +4,7 @@
 //! state/.lock                    held for the moment in which a bottle's directory comes or goes
 //! state/SLUG/lock                held as long as the bottle's launcher lives
 //! state/SLUG/metadata.json       what brings it back
+//! state/SLUG/origin.json         where it was started, and whose its agent is
 //! state/SLUG/processes.json      whose it is
 //! state/SLUG/preserve            it is not to be removed
 //! state/SLUG/agent … supervise   what each part of the plan needs
@@ -15,6 +16,7 @@
 
 mod files;
 pub mod metadata;
+pub mod origin;
 pub mod processes;
 
 use std::fs::{self, File, OpenOptions};
@@ -28,6 +30,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::identity::Slug;
 use files::failed;
 use metadata::{METADATA, Metadata};
+use origin::{ORIGIN, Origin};
 use processes::{Process, Processes};
 
 const PROCESSES: &str = "processes.json";
@@ -317,6 +320,16 @@ impl State {
         files::write(&directory.join(METADATA), &text)?;
         let processes = Processes::of_launcher().map_err(failed("tell the process of", &directory))?;
         files::write(&directory.join(PROCESSES), &json(serde_json::to_vec(&processes))?)
+    }
+
+    /// Writes where it was started, and whose its agent is.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn originate(&self, origin: &Origin) -> Result<(), StateError> {
+        let path = self.directory().join(ORIGIN);
+        let json = serde_json::to_vec(origin).map_err(|error| failed("write", &path)(error.into()))?;
+        files::write(&path, &json)
     }
 
     /// A file of one part of the plan, whole on the disk when this returns.
