@@ -41,12 +41,13 @@ pub fn at_work() -> bool {
     AT_WORK.load(Ordering::Acquire) > 0
 }
 
-struct AtWork;
+/// As long as it lives.
+pub(super) struct AtWork(());
 
 impl AtWork {
     fn begin() -> Self {
         AT_WORK.fetch_add(1, Ordering::AcqRel);
-        Self
+        Self(())
     }
 }
 
@@ -144,8 +145,7 @@ impl Job {
     /// Runs it to its end; `progress` is told its lines as they come.
     pub(super) fn run(mut self, progress: &dyn Progress) -> Result<Finished, BuilderError> {
         let program = self.program;
-        let _at_work = AtWork::begin();
-        let signals = hold_signals()?;
+        let (signals, _at_work) = hold_signals()?;
         let (reader, writer) = io::pipe().map_err(host("make a pipe"))?;
         fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| host("make a pipe")(errno.into()))?;
         self.command.stderr(writer.try_clone().map_err(host("duplicate a descriptor"))?);
@@ -305,8 +305,11 @@ fn ended(status: ExitStatus) -> Ended {
     status.code().map_or_else(|| Ended::Signal(status.signal().unwrap_or_default()), Ended::Code)
 }
 
-pub(super) fn hold_signals() -> Result<HeldSignals, BuilderError> {
-    HeldSignals::hold().map_err(|errno| host("watch for signals")(errno.into()))
+/// Signals that come are found here, and by nobody else.
+pub(super) fn hold_signals() -> Result<(HeldSignals, AtWork), BuilderError> {
+    let at_work = AtWork::begin();
+    let signals = HeldSignals::hold().map_err(|errno| host("watch for signals")(errno.into()))?;
+    Ok((signals, at_work))
 }
 
 /// Until there is a signal, or output, or it is time to look for the program's end.

@@ -4,13 +4,15 @@ use super::args::PlanArgs;
 use super::report::Failure;
 use super::start::{self, Chosen};
 use super::tty::HostValues;
-use super::{interrupt, out, summary};
-use crate::plan::{Depth, Gateways, Prepared, Request, preflight, prepare};
+use super::{boot, interrupt, out, summary};
+use crate::monitor::sandbox::Confinement;
+use crate::plan::{Depth, Prepared, Request, preflight, prepare};
 use std::process::ExitCode;
 
 pub fn run(args: PlanArgs) -> Result<ExitCode, Failure> {
     let Chosen { host, catalogue, spec, agent_of_home } = start::choose(args.agent, args.bottle)?;
-    let (depth, gateways, machine) = (Depth::Look, Gateways::None, preflight::check());
+    let (depth, gateways) = (Depth::Look, boot::gateways(args.bundle.as_ref()));
+    let machine = preflight::check(None, &Confinement::default());
     let request = Request { spec, task: None, depth, gateways, machine, agent_of_home };
     // It is taken back whatever comes.
     let signals = interrupt::hold()?;

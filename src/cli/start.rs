@@ -1,14 +1,15 @@
 //! `bottle-vmm start` and `resume`: what was typed becomes a plan, is shown, and is started if the answer is yes.
 
-use super::args::{BottleArgs, MachineArgs, ResumeArgs, StartArgs, Unattended};
+use super::args::{BottleArgs, MachineArgs, ResumeArgs, StartArgs, Unattended, bottles};
 use super::ask::Asker;
 use super::report::{Failure, note};
 use super::tty::{HostValues, Tty};
-use super::{boot, info, interrupt, manifests, run, summary};
+use super::{boot, info, interrupt, manifests, run, sandbox, summary};
 use crate::manifest::{Catalogue, Places, there_are};
 use crate::paths;
 use crate::plan::{
-    BottleSpec, Depth, Host, Kept, PlanError, Preflight, Request, Slug, StateRoot, preflight, prepare, resume as resumed,
+    BottleSpec, Depth, Host, Kept, PlanError, Preflight, Request, Slug, StateRoot, preflight, prepare,
+    resume as resumed,
 };
 use std::process::ExitCode;
 
@@ -57,9 +58,12 @@ pub(super) fn choose(agent: Option<String>, bottle: BottleArgs) -> Result<Chosen
 fn host() -> Result<Host, Failure> {
     let Places { own, home, current } = manifests::places()?;
     let codex_home = paths::codex_home();
-    let image = std::env::var_os("BOT_BOTTLE_IMAGE").filter(|image| !image.is_empty());
-    let image = image.map(|image| image.into_string().map_err(|image| PlanError::NotUnicode { path: image.into() }));
-    Ok(Host { own, home, current, image: image.transpose()?, codex_home })
+    let host = Host { own, home, current, image: None, codex_home };
+    let written = std::env::var_os("BOT_BOTTLE_IMAGE").filter(|image| !image.is_empty());
+    let written =
+        written.map(|image| image.into_string().map_err(|image| PlanError::NotUnicode { path: image.into() }));
+    let image = written.transpose()?.map(|written| host.image(&written, &host.current)).transpose()?;
+    Ok(Host { image, ..host })
 }
 
 fn which_bottle(host: &Host) -> Failure {
@@ -74,7 +78,7 @@ fn which_bottle(host: &Host) -> Failure {
 
 fn go(chosen: Chosen, how: Unattended, machine: &MachineArgs) -> Result<ExitCode, Failure> {
     let Chosen { host, catalogue, spec, agent_of_home } = chosen;
-    run::check_memory(machine.mem)?;
+    run::check_memory(machine.mem, bottles::USUAL_MEMORY)?;
     let asks = !(how.dry_run || how.yes || how.headless);
     // Whoever leaves, at whatever moment, leaves nothing behind: what has been made is taken back first.
     let signals = interrupt::hold()?;
@@ -88,9 +92,9 @@ fn go(chosen: Chosen, how: Unattended, machine: &MachineArgs) -> Result<ExitCode
         values.tty = Some(tty);
     }
     let depth = if how.dry_run { Depth::Look } else { Depth::Start };
-    let gateways = boot::gateways(machine);
-    let machine_fit = preflight::check();
-    let request = Request { spec, task: how.prompt, depth, gateways, machine: machine_fit, agent_of_home };
+    let gateways = boot::gateways(machine.bundle.as_ref());
+    let fit = preflight::check(machine.kernel.as_deref(), &sandbox::confinement(&machine.no_sandbox));
+    let request = Request { spec, task: how.prompt, depth, gateways, machine: fit, agent_of_home };
     let mut prepared = prepare(&catalogue, &host, request, &mut values)?;
     interrupt::check(&signals)?;
     warn(&catalogue, prepared.unfit.as_ref());
@@ -102,6 +106,9 @@ fn go(chosen: Chosen, how: Unattended, machine: &MachineArgs) -> Result<ExitCode
             prepared.plan.slug
         ));
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(warning) = sandbox::warning(&sandbox::confinement(&machine.no_sandbox)) {
+        note(&warning);
     }
     if asks && !confirmed(values.tty.take())? {
         note("not started");

@@ -34,6 +34,7 @@ use placing::Placing;
 use session::{Outcome, Session};
 use std::ffi::CString;
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -72,9 +73,14 @@ pub struct Bottle {
     pub egress: Option<Egress>,
     /// Files that it gets before the command starts.
     pub placing: Option<Placing>,
+    /// Told the monitor's process before that is given anything, so that it can be found whatever becomes of us.
+    pub on_monitor: Option<OnMonitor>,
     /// Signals that the caller has held so far, as it has something to undo; from some point on they are dealt with here.
     pub held_signals: Option<Rc<HeldSignals>>,
 }
+
+/// What is done with the number of a monitor's process.
+pub type OnMonitor = Box<dyn FnOnce(u32) -> io::Result<()>>;
 
 /// EROFS, read-only, shared with any number of other bottles, and checked as it is read.
 pub struct RootDisk {
@@ -105,6 +111,9 @@ pub fn launch(mut bottle: Bottle, timings: &mut Timings) -> Result<Outcome, Laun
         UnixStream::pair().map_err(|source| LaunchError::Host { what: "make a socket pair", source })?;
     let network = bottle.egress.take().map(|egress| Network::plan(egress, bottle.claim.name())).transpose()?;
     let mut monitor = MonitorProcess::start(&bottle.confinement)?;
+    if let Some(told) = bottle.on_monitor.take() {
+        told(monitor.pid()).map_err(|source| LaunchError::Host { what: "record the monitor's process", source })?;
+    }
     let (network, net, broker_end) = match network {
         Some((network, net, broker_end)) => (Some(network), Some(net), Some(broker_end)),
         None => (None, None, None),

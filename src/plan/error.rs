@@ -36,6 +36,8 @@ pub enum PlanError {
         #[source]
         source: io::Error,
     },
+    #[error("the bottle's Dockerfile, `{}`, is not there", path.display())]
+    NoDockerfile { path: PathBuf },
     #[error("{}, which {} a token, {} not set in this environment", listed(names), if names.len() == 1 { "holds" } else { "hold each" }, if names.len() == 1 { "is" } else { "are" })]
     NoToken { names: Vec<String> },
     #[error("`{path}` begins in the home directory, and HOME is not an absolute path")]
@@ -46,7 +48,9 @@ pub enum PlanError {
     NoDirectory { slug: String, path: PathBuf },
     #[error("the directory that bottle `{slug}` has its agent from, `{}`, is not there any more", path.display())]
     NoRepository { slug: String, path: PathBuf },
-    #[error("bottle `{slug}` has an agent `{agent}` of your own, which is not there any more; this repository's is another one")]
+    #[error(
+        "bottle `{slug}` has an agent `{agent}` of your own, which is not there any more; this repository's is another one"
+    )]
     OtherAgent { slug: String, agent: String },
     #[error("bottle `{slug}` was made by the backend `{backend}` of bot-bottle")]
     OtherBackend { slug: String, backend: String },
@@ -75,6 +79,10 @@ impl PlanError {
             Self::NoSkill { .. } => Some("put it there, or take it out of the agent's `skills`".to_owned()),
             Self::NoKey { .. } => Some(
                 "`identity` is a path of this host: `~` is your home, a relative one begins where the command is run"
+                    .to_owned(),
+            ),
+            Self::NoDockerfile { .. } => Some(
+                "`agent_provider.dockerfile` is the path of the file itself: `~` is your home, a relative one begins where the command is run"
                     .to_owned(),
             ),
             Self::NoToken { names } => Some(format!(

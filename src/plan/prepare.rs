@@ -11,7 +11,7 @@ use super::git_gate::{self, PlannedKey, PlannedRepo};
 use super::identity::Slug;
 use super::provider::{Provider, Provisioned};
 use super::spec::{BottleSpec, Depth, Gateways, Host, Request};
-use super::state::metadata::Metadata;
+use super::state::metadata::{METADATA, Metadata};
 use super::state::origin::Origin;
 use super::state::{State, StateError, StateRoot};
 use super::workspace::WorkspacePlan;
@@ -69,6 +69,9 @@ pub fn prepare(
     };
     let agent_provider = settings.agent_provider.clone().unwrap_or_default();
     let provider = Provider::find(&agent_provider, host)?;
+    if depth == Depth::Start {
+        image::check(&agent_provider, host)?;
+    }
     let needed = needed_gateways(&settings, &provider);
     if depth == Depth::Start && gateways == Gateways::None && !needed.is_empty() {
         return Err(PlanError::NoGateways { agent: agent.name.to_string(), needed });
@@ -86,7 +89,7 @@ pub fn prepare(
     let prompt_file = state.write("agent", "prompt.txt", prompt.as_bytes())?;
     let image = image::choose(&agent_provider, &provider.runtime, host, &state)?;
     let Provisioned { plan: agent_provision, routes, secrets: provisioned } =
-        provider.provision(prompt, task.as_deref(), &workspace, host, &state)?;
+        provider.provision(prompt, task.as_deref(), &workspace, &state)?;
     let guest_env = GuestEnv::new(&settings.env, &agent_provision.env_vars);
     guest_env.forget_fixed(&mut env);
     let egress_plan = egress::prepare(settings.egress.unwrap_or_default(), routes, &state)?;
@@ -157,9 +160,11 @@ pub fn resume(host: &Host, identity: &Slug) -> Result<Kept, PlanError> {
         Some(origin) => origin.agent_source == Source::Home,
         None => copied.is_none(), // of an earlier version: whose it was, nobody knows
     };
-    let current = origin.map(|origin| origin.directory).or_else(|| copied.clone()).unwrap_or_else(|| host.current.clone());
+    let current =
+        origin.map(|origin| origin.directory).or_else(|| copied.clone()).unwrap_or_else(|| host.current.clone());
     let bottle_names = metadata.bottle_names.iter().map(|name| Name::new(name)).collect::<Result<_, _>>();
-    let broken = |error: Invalid| StateError::Metadata { path: root.directory(identity), why: error.to_string() };
+    let broken =
+        |error: Invalid| StateError::Metadata { path: root.directory(identity).join(METADATA), why: error.to_string() };
     let spec = BottleSpec {
         agent_name: metadata.agent_name,
         bottle_names: bottle_names.map_err(broken)?,

@@ -1,6 +1,5 @@
-use super::super::testing::{Answers, Home};
+use super::super::testing::{Answers, Home, unfit};
 use super::*;
-use crate::host::kvm::KvmUnusable;
 use std::collections::BTreeSet;
 use std::error::Error as _;
 
@@ -64,7 +63,7 @@ fn whatever_is_missing_is_said_with_a_way_out_and_nothing_is_left() {
 fn the_order_is_agent_then_skills_then_keys_then_machine_then_values() {
     let home = Home::new().bottle("env: {A: \"${B}\"}\n");
     let host = home.host();
-    let unfit = || Err(KvmUnusable::Missing.into());
+    let unfit = || Err(unfit());
     let values = &mut Answers::default();
     let start = |spec| home.prepare_on(&host, spec, Depth::Start, unfit(), &mut Answers::default()).err().unwrap();
     assert!(matches!(start(home.spec()), PlanError::Preflight(_)));
@@ -277,7 +276,10 @@ fn what_is_resumed_elsewhere_has_the_agent_that_it_was_started_with_and_never_an
     let home = home.with("repo/.bot-bottle/agents/coder.md", &agent("Slipped in."));
     let refused = |slug| home.resume(slug, "other", &mut Answers::default()).map(|_| ()).unwrap_err();
     let said = said(&home, &refused(&own));
-    assert!(said.starts_with(&format!("bottle `{own}` has an agent `coder` of your own, which is not there any more")), "{said}");
+    assert!(
+        said.starts_with(&format!("bottle `{own}` has an agent `coder` of your own, which is not there any more")),
+        "{said}"
+    );
 
     std::fs::remove_dir_all(home.path("repo")).unwrap();
     assert!(matches!(refused(&theirs), PlanError::NoRepository { .. }));

@@ -25,6 +25,11 @@ pub(crate) struct Answers {
     pub(crate) asked: Vec<String>,
 }
 
+/// What a machine without KVM has to say.
+pub(crate) fn unfit() -> Preflight {
+    Preflight::from(&KvmUnusable::Missing)
+}
+
 pub(crate) fn secret(text: &str) -> SecretBytes {
     let mut bytes = SecretBytes::new();
     bytes.extend_from_slice(text.as_bytes());
@@ -103,13 +108,14 @@ impl Home {
     }
 
     pub(crate) fn look(&self, values: &mut Answers) -> Result<Prepared, PlanError> {
-        self.prepare_on(&self.host(), self.spec(), Depth::Look, Err(KvmUnusable::Missing.into()), values)
+        self.prepare_on(&self.host(), self.spec(), Depth::Look, Err(unfit()), values)
     }
 
     pub(crate) fn prepare_beside(&self, gateways: Gateways, values: &mut Answers) -> Result<Prepared, PlanError> {
         let (host, spec) = (self.host(), self.spec());
         let places = Places { own: host.own.clone(), home: host.home.clone(), current: host.current.clone() };
-        let request = Request { spec, task: None, depth: Depth::Start, gateways, machine: Ok(()), agent_of_home: false };
+        let request =
+            Request { spec, task: None, depth: Depth::Start, gateways, machine: Ok(()), agent_of_home: false };
         prepare(&Catalogue::open(&places).unwrap(), &host, request, values)
     }
 

@@ -107,7 +107,8 @@ mod tests {
     fn a_program_that_is_started_meanwhile_ends_by_signals_as_usual() {
         let mask = |command: &mut Command| {
             let output = command.args(["SigBlk", "/proc/self/status"]).output().unwrap();
-            u64::from_str_radix(String::from_utf8(output.stdout).unwrap().split_once('\t').unwrap().1.trim(), 16).unwrap()
+            u64::from_str_radix(String::from_utf8(output.stdout).unwrap().split_once('\t').unwrap().1.trim(), 16)
+                .unwrap()
         };
         let outer = HeldSignals::hold().unwrap();
         let inner = HeldSignals::hold().unwrap();
