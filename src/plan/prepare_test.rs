@@ -237,6 +237,10 @@ fn what_cannot_be_resumed_says_why() {
         broken.starts_with("`HOME/.bot-bottle/state/old-1/metadata.json` is not the record of a bottle: EOF"),
         "{broken}"
     );
+    assert!(
+        broken.ends_with("\n> write it anew, or give the bottle up: `rm -r HOME/.bot-bottle/state/old-1`"),
+        "{broken}"
+    );
     assert!(answer(&record("bottle-vmm", "").replace("old-1", "new-1")).contains("it is the record of `new-1`"));
     let home = Home::new().with(".bot-bottle/state/old-1/metadata.json", &record("bottle-vmm", ""));
     let error = resume(&home.host(), &Slug::new("old-2").unwrap()).err().unwrap();
@@ -312,11 +316,51 @@ fn the_image_is_the_hosts_word_then_the_bottles_then_the_providers() {
         image(&home, &home.host()),
         pair("bot-bottle-claude:latest", "HOME/.bot-bottle/state/SLUG/image/Dockerfile")
     );
-    for (written, path) in [("~/D", "HOME/D"), ("agent/D", "HOME/repo/agent/D"), ("/abs/D", "/abs/D")] {
+    let absolute = home.path("abs/D").display().to_string();
+    for (written, path) in [("~/D", "HOME/D"), ("agent/D", "HOME/repo/agent/D"), (absolute.as_str(), "/D")] {
         let home = Home::new().bottle(&format!("agent_provider: {{template: codex, dockerfile: {written}}}\n"));
-        assert_eq!(image(&home, &home.host()), pair("bot-bottle-codex:SLUG", path));
         let told = Host { image: Some("agent.tar".to_owned()), ..home.host() };
-        assert_eq!(image(&home, &told), pair("agent.tar", ""));
+        assert_eq!(image(&home, &told), pair("agent.tar", ""), "whether or not there is a Dockerfile");
+        let refused = home.prepare(home.spec(), &mut Answers::default()).err().unwrap();
+        assert!(matches!(refused, PlanError::NoDockerfile { .. }), "before anything is asked");
+        assert!(home.prepare_on(&home.host(), home.spec(), Depth::Look, Ok(()), &mut Answers::default()).is_ok());
+        if path == "/D" {
+            continue;
+        }
+        let home = home.with(&path.replace("HOME/", ""), "FROM scratch\n");
+        assert_eq!(image(&home, &home.host()), pair("bot-bottle-codex:SLUG", path));
+    }
+}
+
+#[test]
+fn an_image_is_a_name_that_a_program_knows_or_a_path_from_where_it_is_written() {
+    let home = Home::new();
+    let host = home.host();
+    let plain = |text: String| text.replace(&home.0.path().display().to_string(), "HOME");
+    let from = |written: &str| plain(host.image(written, &host.current).unwrap());
+    for (written, image) in [
+        ("-", "-"),
+        ("docker-daemon:debian:12", "docker-daemon:debian:12"),
+        ("containers-storage:localhost/agent", "containers-storage:localhost/agent"),
+        ("agent.tar", "HOME/repo/agent.tar"),
+        ("./docker-daemon:x", "HOME/repo/./docker-daemon:x"),
+        ("~/agent.tar", "HOME/agent.tar"),
+        ("~other/agent.tar", "HOME/repo/~other/agent.tar"),
+        ("/images/agent.tar", "/images/agent.tar"),
+    ] {
+        assert_eq!(from(written), image);
+    }
+    let nobody = Host { home: None, ..home.host() };
+    assert!(matches!(nobody.image("~/agent.tar", &nobody.current), Err(PlanError::NoHome { .. })));
+}
+
+#[test]
+fn a_login_or_dockerfile_that_is_not_there_is_said_before_anything_is_asked_or_written() {
+    for provider in ["{template: codex, forward_host_credentials: true}", "{template: claude, dockerfile: nowhere}"] {
+        let home = Home::new().bottle(&format!("agent_provider: {provider}\nenv: {{A: ?word}}\n"));
+        let mut values = Answers::default();
+        assert!(home.prepare(home.spec(), &mut values).is_err());
+        assert!(values.asked.is_empty() && !home.path(".bot-bottle/state").exists(), "{provider}");
     }
 }
 

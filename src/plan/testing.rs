@@ -1,5 +1,8 @@
 //! A home and a host of the tests' own.
 
+#[path = "../../tests/home/mod.rs"]
+mod home;
+
 use super::preflight::Preflight;
 use super::state::StateRoot;
 use super::{BottleSpec, Depth, Gateways, Host, Kept, PlanError, Prepared, Request, Slug, prepare, resume};
@@ -68,9 +71,7 @@ impl Home {
     }
 
     pub(crate) fn with(self, path: &str, text: &str) -> Self {
-        let path = self.path(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        home::write(self.0.path(), path, text);
         self
     }
 
@@ -145,20 +146,7 @@ impl Home {
         prepare(&Catalogue::open(&places).unwrap(), &host, request, values)
     }
 
-    /// Everything below the home: path, mode, and bytes.
     pub(crate) fn listing(&self) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
-        use std::os::unix::fs::PermissionsExt as _;
-        let mut listing = BTreeMap::new();
-        let mut left = vec![self.0.path().to_owned()];
-        while let Some(path) = left.pop() {
-            let metadata = path.symlink_metadata().unwrap();
-            let bytes = if metadata.is_file() { fs::read(&path).unwrap() } else { vec![] };
-            if metadata.is_dir() {
-                left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-            }
-            let path = path.strip_prefix(self.0.path()).unwrap().to_owned();
-            listing.insert(path, (metadata.permissions().mode() & 0o7777, bytes));
-        }
-        listing
+        home::listing(self.0.path())
     }
 }

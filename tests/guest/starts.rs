@@ -50,17 +50,22 @@ fn home(script: &str, front: &str) -> TempDir {
 
 fn command(home: &TempDir, arguments: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
-    command.args(arguments).args(["--yes", "--mem", "512M"]).current_dir(home.path().join("repo"));
-    command.env("BOT_BOTTLE_HOME", home.path().join(".bot-bottle")).env("HOST_B", "of-the-host");
+    command.args(arguments).args(["--yes", "--mem", "512M"]);
+    surround(&mut command, home.path());
+    command.env("HOST_B", "of-the-host").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The home and its repository.
+pub fn surround(command: &mut Command, home: &Path) {
+    command.current_dir(home.join("repo")).env("BOT_BOTTLE_HOME", home.join(".bot-bottle"));
     // Kernels and the cache are the real home's; skills are this one's.
     for (name, directory) in [("XDG_DATA_HOME", ".local/share"), ("XDG_CACHE_HOME", ".cache")] {
         if std::env::var_os(name).is_none() {
             command.env(name, Path::new(&std::env::var("HOME").unwrap()).join(directory));
         }
     }
-    command.env("HOME", home.path()).env_remove("BOT_BOTTLE_DRY_RUN").env_remove("BOT_BOTTLE_IMAGE");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
+    command.env("HOME", home).env_remove("BOT_BOTTLE_DRY_RUN").env_remove("BOT_BOTTLE_IMAGE");
 }
 
 fn states(home: &TempDir) -> Vec<PathBuf> {
@@ -159,21 +164,6 @@ fn command_output(home: &TempDir, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn a_killed_bottle_is_cleared_away() {
-    agent_archive();
-    in_a_network(|| {
-        let home = home("echo here; exec sleep 1000", "");
-        let (mut child, _) = running(&home, &["start", "coder", "--bundle", "external=192.0.2.10"]);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        wait_for("the monitor goes with its launcher", || ours().is_empty());
-        assert_eq!(states(&home).len(), 1);
-        assert!(command_output(&home, &["cleanup", "--yes"]).starts_with("removed coder-"));
-        assert_eq!(states(&home), Vec::<PathBuf>::new());
-    });
-}
-
-#[test]
 fn what_it_lacks_is_said_before_anything_is_asked() {
     agent_archive();
     in_a_network(|| {
@@ -260,7 +250,7 @@ fn a_signal_while_an_image_is_built_ends_the_builder_first() {
 }
 
 #[test]
-fn the_monitor_is_recorded_so_that_one_that_stays_is_found() {
+fn a_killed_bottle_is_cleared_away_and_its_monitor_is_recorded_so_that_one_that_stays_is_found() {
     agent_archive();
     in_a_network(|| {
         let home = home("echo here; exec sleep 1000", "");
@@ -281,5 +271,29 @@ fn the_monitor_is_recorded_so_that_one_that_stays_is_found() {
         wait_for("the monitor goes with its launcher", || ours().is_empty());
         assert!(command_output(&home, &["cleanup", "--dry-run"]).starts_with("would remove coder-"));
         assert!(command_output(&home, &["cleanup", "--yes"]).starts_with("removed coder-"));
+        assert_eq!(states(&home), Vec::<PathBuf>::new());
+    });
+}
+
+/// The mark is meant for one end; a boot that is broken off is none.
+#[test]
+fn a_kept_bottle_whose_resume_is_interrupted_is_kept_still() {
+    agent_archive();
+    in_a_network(|| {
+        let home = home("echo here; read line", "");
+        let (child, _) = running(&home, &["start", "coder", "--bundle", "external=192.0.2.10"]);
+        let [state] = states(&home).try_into().unwrap();
+        fs::write(state.join("preserve"), "").unwrap();
+        ends(child);
+        let resume = ["resume", state.file_name().unwrap().to_str().unwrap(), "--bundle", "external=192.0.2.10"];
+        let child = command(&home, &resume).spawn().unwrap();
+        wait_for("it boots", || monitor().is_some());
+        send(&child, Signal::SIGTERM);
+        Finished::of(child.wait_with_output().unwrap()).exits(143).prints("");
+        assert!(state.join("preserve").exists() && state.join("metadata.json").exists());
+        let (child, again) = running(&home, &resume);
+        assert_eq!(again, "here\n");
+        ends(child);
+        assert_eq!(states(&home), Vec::<PathBuf>::new());
     });
 }
