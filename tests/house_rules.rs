@@ -28,9 +28,10 @@ fn is_test(file: &str) -> bool {
 }
 
 /// Where `unsafe` may stand, and why.
-const UNSAFE: [(&str, &str); 21] = [
+const UNSAFE: [(&str, &str); 22] = [
     ("src/sys/descriptors.rs", "close_range"),
     ("src/sys/environ.rs", "the initial environment block"),
+    ("src/sys/held_signals.rs", "a child's signal mask between fork and exec"),
     ("src/sys/mapped.rs", "mapping a file"),
     ("src/sys/positioned.rs", "pread and pwrite into guest memory"),
     ("src/sys/passing.rs", "owning received descriptors"),

@@ -2,18 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod home;
+#[path = "home/program.rs"]
+mod program;
+
+use program::Answer;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use tempfile::TempDir;
 
 struct Home(TempDir);
-
-struct Answer {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
 
 impl Home {
     fn new() -> Self {
@@ -29,7 +28,7 @@ impl Home {
     }
 
     fn with(self, path: &str, text: &str) -> Self {
-        fs::write(self.path(path), text).unwrap();
+        home::write(self.0.path(), path, text);
         self
     }
 
@@ -38,13 +37,9 @@ impl Home {
     }
 
     fn run(&self, editor: &str, arguments: &[&str]) -> Answer {
-        // A session of its own has no terminal to ask on.
-        let mut command = Command::new("setsid");
-        command.arg("--wait").arg(env!("CARGO_BIN_EXE_bottle-vmm")).args(arguments).current_dir(self.path("repo"));
-        command.env_remove("BOT_BOTTLE_HOME").env_remove("VISUAL").env("EDITOR", editor);
-        let output = command.env("HOME", self.0.path()).env("TMPDIR", self.path("tmp")).output().unwrap();
-        let plain = |bytes| String::from_utf8(bytes).unwrap().replace(&format!("{}/", self.0.path().display()), "");
-        Answer { code: output.status.code().unwrap(), stdout: plain(output.stdout), stderr: plain(output.stderr) }
+        let mut command = program::command(self.0.path(), env!("CARGO_BIN_EXE_bottle-vmm"));
+        command.args(arguments).env("EDITOR", editor).env("TMPDIR", self.path("tmp"));
+        Answer::of(self.0.path(), &command.output().unwrap())
     }
 }
 
@@ -129,6 +124,29 @@ fn edit_does_not_overwrite_what_changed_in_the_meantime() {
     let answer = home.run(&editor, &["edit", "dev"]);
     assert!(answer.stderr.contains("somebody else changed the file in the meantime"), "{}", answer.stderr);
     assert!(home.read(".bot-bottle/bottles/dev.md").ends_with("more\n"));
+}
+
+/// A link that a repository brings may lead to any file that the user can write: keys, shells' start files.
+#[test]
+fn a_link_of_a_repository_is_not_edited_and_one_of_ones_own_is() {
+    let home = home().with(".bashrc", "---\nbottle: dev\n---\nMine.\n");
+    std::os::unix::fs::symlink("../../../.bashrc", home.path("repo/.bot-bottle/agents/trap.md")).unwrap();
+    let before = home::listing(home.0.path());
+    let answer = home.run("sed -i s/Mine/Theirs/", &["edit", "trap"]);
+    assert_eq!(
+        (answer.code, answer.stderr.as_str()),
+        (
+            125,
+            "bottle-vmm: `repo/.bot-bottle/agents/trap.md` is a symbolic link that came with this repository\n\
+             hint: edit the file that it leads to, if you mean that one\n"
+        )
+    );
+    assert!(home::listing(home.0.path()) == before, "nothing is written");
+
+    std::os::unix::fs::symlink("coder.md", home.path(".bot-bottle/agents/alias.md")).unwrap();
+    assert_eq!(home.run("sed -i s/Go/Run/", &["edit", "alias"]).code, 0);
+    assert!(home.path(".bot-bottle/agents/alias.md").is_symlink());
+    assert!(home.read(".bot-bottle/agents/coder.md").ends_with("Run.\n"));
 }
 
 #[test]

@@ -3,9 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod home;
+#[path = "home/program.rs"]
+mod program;
+
+use program::Answer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -14,72 +18,37 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_bottle-vmm");
 
 struct Home(TempDir);
 
-struct Answer {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
 impl Home {
     fn new() -> Self {
         let home = Self(tempfile::tempdir().unwrap());
-        let files = [
-            (
-                "dev",
-                "bottles/dev.md",
-                "---\nenv: {A: canary-literal, B: \"${HOST_B}\", C: ?Your word}\negress:\n  routes:\n    - host: h.example\n      \
-                 auth: {scheme: token, token_ref: TOKEN}\n---\n",
-            ),
-            ("coder", "agents/coder.md", "---\nbottle: dev\n---\nGo.\n"),
-        ];
-        for (_, path, text) in files {
-            let path = home.0.path().join(".bot-bottle").join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
+        let bottle = "---\nenv: {A: canary-literal, B: \"${HOST_B}\", C: ?Your word}\negress:\n  routes:\n    - host: h.example\n      \
+                      auth: {scheme: token, token_ref: TOKEN}\n---\n";
+        home::write(home.0.path(), ".bot-bottle/bottles/dev.md", bottle);
+        home::write(home.0.path(), ".bot-bottle/agents/coder.md", "---\nbottle: dev\n---\nGo.\n");
         fs::create_dir_all(home.0.path().join("repo")).unwrap();
         home
     }
 
     fn command(&self, program: &str) -> Command {
-        // A session of its own has no terminal to ask on.
-        let mut command = Command::new("setsid");
-        command.args(["--wait", program]).current_dir(self.0.path().join("repo")).env("HOME", self.0.path());
-        for name in ["BOT_BOTTLE_HOME", "BOT_BOTTLE_DRY_RUN", "BOT_BOTTLE_IMAGE", "CODEX_HOME"] {
-            command.env_remove(name);
-        }
+        let mut command = program::command(self.0.path(), program);
         command.env("HOST_B", "canary-host").env("TOKEN", "canary-token");
         command
     }
 
     fn answer(&self, output: &Output) -> Answer {
-        let plain = |bytes: &[u8]| {
-            String::from_utf8(bytes.to_vec()).unwrap().replace(&format!("{}/", self.0.path().display()), "")
-        };
-        let (stdout, stderr) = (plain(&output.stdout), plain(&output.stderr));
-        for said in [&stdout, &stderr] {
+        let answer = Answer::of(self.0.path(), output);
+        for said in [&answer.stdout, &answer.stderr] {
             assert!(!said.contains("canary"), "{said}");
         }
-        Answer { code: output.status.code().unwrap(), stdout, stderr }
+        answer
     }
 
     fn run(&self, arguments: &[&str]) -> Answer {
         self.answer(&self.command(PROGRAM).args(arguments).output().unwrap())
     }
 
-    /// Path → mode and bytes.
     fn listing(&self) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
-        let mut listing = BTreeMap::new();
-        let mut left = vec![self.0.path().to_owned()];
-        while let Some(path) = left.pop() {
-            let metadata = path.symlink_metadata().unwrap();
-            let bytes = if metadata.is_file() { fs::read(&path).unwrap() } else { vec![] };
-            if metadata.is_dir() {
-                left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-            }
-            listing.insert(path, (metadata.permissions().mode() & 0o7777, bytes));
-        }
-        listing
+        home::listing(self.0.path())
     }
 
     fn slugs(&self) -> BTreeSet<String> {
@@ -108,6 +77,11 @@ fn plan_is_for_people_or_for_programs_and_leaves_nothing() {
     assert_eq!(plan["guest_env"]["B"], serde_json::json!({"source": "host", "from": "HOST_B"}));
     assert_eq!(plan["egress_plan"]["token_slots"]["EGRESS_TOKEN_0"], "TOKEN");
     assert_eq!(plan["workspace_plan"]["workdir"], "/home/node/workspace");
+    let mut beside = home.command(PROGRAM);
+    beside.args(["plan", "coder", "--json", "--bundle", "external=192.0.2.2"]).env_remove("TOKEN");
+    let beside = home.answer(&beside.output().unwrap());
+    let plan: serde_json::Value = serde_json::from_str(&beside.stdout).unwrap();
+    assert_eq!(plan["bundle_ip"], "192.0.2.2", "a bundle has its own tokens");
     assert_eq!(home.listing(), before);
 }
 
@@ -130,11 +104,11 @@ fn a_dry_run_leaves_its_state_and_neither_process_nor_socket() {
     let slug = home.slugs().pop_first().unwrap();
     assert!(said.contains(&format!("dry run: nothing was started; `resume {slug}` starts it")), "{said}");
     let after = home.listing();
-    let state = home.0.path().join(".bot-bottle/state");
+    let state = Path::new(".bot-bottle/state");
     let written: Vec<_> = after
         .keys()
         .filter(|path| !before.contains_key(*path))
-        .map(|path| path.strip_prefix(&state).unwrap().display().to_string().replace(&slug, "SLUG"))
+        .map(|path| path.strip_prefix(state).unwrap().display().to_string().replace(&slug, "SLUG"))
         .collect();
     assert_eq!(
         written,
@@ -151,6 +125,7 @@ fn a_dry_run_leaves_its_state_and_neither_process_nor_socket() {
             "SLUG/image/Dockerfile",
             "SLUG/lock",
             "SLUG/metadata.json",
+            "SLUG/origin.json",
             "SLUG/processes.json"
         ]
     );

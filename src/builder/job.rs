@@ -12,6 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -22,7 +23,7 @@ use nix::unistd::Pid;
 use super::error::{BuilderError, Ended, LastLines};
 use super::tail::Tail;
 use crate::progress::Progress;
-use crate::sys::held_signals::HeldSignals;
+use crate::sys::held_signals::{self, HeldSignals};
 
 /// How often the end of a program is looked for that has closed its output, or left it to a child of its own.
 const TURN: Duration = Duration::from_millis(5);
@@ -30,6 +31,31 @@ const TURN_WHILE_TALKING: Duration = Duration::from_millis(100);
 
 /// A program that was asked to end is killed after this.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// Programs that run now, and find the signals that come.
+static AT_WORK: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether a program runs, which a signal is to end before us: whoever else holds signals leaves them to it.
+#[must_use]
+pub fn at_work() -> bool {
+    AT_WORK.load(Ordering::Acquire) > 0
+}
+
+/// As long as it lives.
+pub(super) struct AtWork(());
+
+impl AtWork {
+    fn begin() -> Self {
+        AT_WORK.fetch_add(1, Ordering::AcqRel);
+        Self(())
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        AT_WORK.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 /// Read at most this often before signals are looked at again.
 const READS: usize = 64;
@@ -119,7 +145,7 @@ impl Job {
     /// Runs it to its end; `progress` is told its lines as they come.
     pub(super) fn run(mut self, progress: &dyn Progress) -> Result<Finished, BuilderError> {
         let program = self.program;
-        let signals = hold_signals()?;
+        let (signals, _at_work) = hold_signals()?;
         let (reader, writer) = io::pipe().map_err(host("make a pipe"))?;
         fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| host("make a pipe")(errno.into()))?;
         self.command.stderr(writer.try_clone().map_err(host("duplicate a descriptor"))?);
@@ -129,7 +155,8 @@ impl Job {
             self.command.stdout(writer);
         }
         let limit = self.limit;
-        let child = signals.released(|| self.command.spawn());
+        held_signals::not_held_in(&mut self.command);
+        let child = self.command.spawn();
         let child = child.map_err(|source| BuilderError::Start { program, source })?;
         // It holds the ends that were given to the child; the pipe would never end.
         drop(self);
@@ -278,8 +305,11 @@ fn ended(status: ExitStatus) -> Ended {
     status.code().map_or_else(|| Ended::Signal(status.signal().unwrap_or_default()), Ended::Code)
 }
 
-pub(super) fn hold_signals() -> Result<HeldSignals, BuilderError> {
-    HeldSignals::hold().map_err(|errno| host("watch for signals")(errno.into()))
+/// Signals that come are found here, and by nobody else.
+pub(super) fn hold_signals() -> Result<(HeldSignals, AtWork), BuilderError> {
+    let at_work = AtWork::begin();
+    let signals = HeldSignals::hold().map_err(|errno| host("watch for signals")(errno.into()))?;
+    Ok((signals, at_work))
 }
 
 /// Until there is a signal, or output, or it is time to look for the program's end.

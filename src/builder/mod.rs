@@ -24,7 +24,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 pub use error::BuilderError;
-pub use job::configures_programs;
+pub use job::{at_work, configures_programs};
 pub use kept::Store;
 
 use crate::image::{self, Artifact, Cache, Held, Output};

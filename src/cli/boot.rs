@@ -1,51 +1,59 @@
 //! A plan that was said yes to becomes a bottle, and the bottle the agent's exit code.
 //!
 //! One story: image, kernel, environment, files, network, boot; then what was held for the bottle is given back, in reverse, by dropping it:
-//! machine, network, name, state. Whatever the way out of the launch, a signal included, that is what happens; only a state that
-//! something has marked is kept. A signal before the launch leaves the state to `cleanup`.
+//! machine, network, name, state. Whatever the way out, a signal at any moment included, that is what happens; only a state that
+//! something has marked is kept.
 
 use super::args::MachineArgs;
 use super::egress::{self, BundleWord};
 use super::env::Variables;
 use super::report::{Failure, note};
 use super::run::{self, Kernel, MIB};
-use super::{fit, images, progress};
-use crate::builder::{self, Origin};
+use super::{fit, images, interrupt, sandbox};
+use crate::builder::{self, BuilderError, Origin};
 use crate::host::kvm;
 use crate::image::{self, Artifact, Cache};
-use crate::launch::claim::Claim;
+use crate::launch::claim::{Claim, ClaimError};
 use crate::launch::egress::Egress;
 use crate::launch::placing::{Placed, Placing};
 use crate::launch::session::Outcome;
 use crate::launch::timings::Timings;
 use crate::launch::{self, Bottle, Command, LaunchError, RootDisk};
-use crate::monitor::sandbox::Confinement;
 use crate::net::ledger::Ledger;
 use crate::plan::environment::{Origin as ValueOrigin, endpoints};
 use crate::plan::git_gate::GUEST_GITCONFIG;
 use crate::plan::provider::GUEST_PROMPT;
 use crate::plan::{BottlePlan, Gateways, Prepared, Secrets};
-use bottle_protocol::Hostname;
+use crate::sys::held_signals::HeldSignals;
+use bottle_protocol::{Hostname, StartStage};
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-pub(super) fn gateways(machine: &MachineArgs) -> Gateways {
-    match machine.bundle {
+pub(super) fn gateways(bundle: Option<&BundleWord>) -> Gateways {
+    match bundle {
         None => Gateways::None,
-        Some(BundleWord::External(address)) => Gateways::External(address),
+        Some(BundleWord::External(address)) => Gateways::External(*address),
         Some(BundleWord::Sockets(_)) => Gateways::Sockets,
     }
 }
 
-pub(super) fn boot(prepared: Prepared, machine: &MachineArgs, headless: bool) -> Result<ExitCode, Failure> {
+/// `signals` are those that the caller holds; they are the last that is given back.
+pub(super) fn boot(
+    signals: HeldSignals,
+    prepared: Prepared,
+    machine: &MachineArgs,
+    headless: bool,
+) -> Result<ExitCode, Failure> {
+    let signals = Rc::new(signals);
     let Prepared { plan, secrets, mut state, subnet, .. } = prepared;
-    let claim = Claim::new(&plan.machine_name).map_err(LaunchError::from)?;
+    let claim = Claim::new(&plan.machine_name).map_err(|error| not_ours(error, &plan))?;
     let kvm = kvm::open().map_err(LaunchError::from)?;
     let Kernel { vmlinux: kernel, modules, installed } = run::open_kernel(machine.kernel.as_deref())?;
-    let image = open_image(&plan)?;
+    let image = open_image(&plan, &signals)?;
     fit::check(installed.as_ref(), image.manifest().root.compression)?;
     let scratch = machine.disk.map(run::open_scratch).transpose()?;
     run::forbid_dumps();
@@ -64,6 +72,7 @@ pub(super) fn boot(prepared: Prepared, machine: &MachineArgs, headless: bool) ->
         }),
         None => None,
     };
+    let processes = state.processes();
     let bottle = Bottle {
         claim,
         kvm,
@@ -76,15 +85,18 @@ pub(super) fn boot(prepared: Prepared, machine: &MachineArgs, headless: bool) ->
         root: RootDisk { tree: image.tree(), name: image.path().display().to_string(), file: image.into_file() },
         scratch,
         command: command(&plan, env, tty, !headless)?,
-        console: false,
+        console: machine.console,
         boot_limit: machine.boot_timeout.0,
         time_limit: None,
         measure: false,
-        confinement: Confinement::default(),
+        confinement: sandbox::confinement(&machine.no_sandbox),
         probe: None,
         egress,
         placing: Some(Placing { user: run::c_string(OsStr::new(plan.guest_user), "the user")?, files: files(&plan) }),
+        on_monitor: Some(Box::new(move |pid| processes.add("monitor", pid).map_err(std::io::Error::other))),
+        held_signals: Some(Rc::clone(&signals)),
     };
+    interrupt::check(&signals)?;
     let marked = state.take_mark();
     let outcome = launch::launch(bottle, &mut Timings::default());
     if let Some(summary) = egress::summary(&ledger) {
@@ -93,28 +105,71 @@ pub(super) fn boot(prepared: Prepared, machine: &MachineArgs, headless: bool) ->
     if marked && !matches!(outcome, Ok(Outcome::Exited(_))) {
         state.mark()?; // it has not come to the end that it was marked for
     }
-    let outcome = outcome?;
+    let outcome = outcome.map_err(|error| ended(error, &plan))?;
     if state.ended() {
         note(&format!("the bottle was kept: `bottle-vmm resume {}`", state.slug()));
     }
     Ok(ExitCode::from(outcome.exit_code()))
 }
 
+/// An error of `run`, with the way out that `start` has.
+fn with_hint(error: LaunchError, hint: String) -> Failure {
+    let code = error.exit_code();
+    Failure::new(error, Some(hint)).with_code(code)
+}
+
+/// Nobody has a bottle of that identity among those of this home.
+fn not_ours(error: ClaimError, plan: &BottlePlan) -> Failure {
+    match error {
+        ClaimError::Taken { .. } => with_hint(
+            error.into(),
+            format!(
+                "it is of another BOT_BOTTLE_HOME: end that `{}` first, or `start` with another `--label`",
+                plan.slug
+            ),
+        ),
+        other => LaunchError::from(other).into(),
+    }
+}
+
+fn ended(error: LaunchError, plan: &BottlePlan) -> Failure {
+    let (user, home, image) = (plan.guest_user, plan.guest_home, &plan.agent_image_ref);
+    let hint = match &error {
+        LaunchError::Start { stage: StartStage::User, .. } => {
+            format!("an agent's image has a user `{user}`, uid 1000, with the home `{home}`; `{image}` has not")
+        }
+        LaunchError::Start { stage: StartStage::NotFound, command, .. } => {
+            format!("the image `{image}` is to have `{command}` in its PATH; BOT_BOTTLE_IMAGE names another image")
+        }
+        _ => return error.into(),
+    };
+    with_hint(error, hint)
+}
+
+fn of_builder(error: BuilderError) -> Failure {
+    match error {
+        BuilderError::Dockerfile { .. } | BuilderError::DockerfileIsNoFile { .. } => Failure::new(
+            error,
+            Some("the bottle's `agent_provider.dockerfile` names the file itself: `~` is your home, a relative path begins where the command is run".to_owned()),
+        ),
+        other => other.into(),
+    }
+}
+
 /// Built from its Dockerfile, or found under its name, and packed unless it is in the cache.
-fn open_image(plan: &BottlePlan) -> Result<Artifact, Failure> {
+fn open_image(plan: &BottlePlan, signals: &HeldSignals) -> Result<Artifact, Failure> {
     let cache = Cache::open_default()?;
-    let progress = progress::of(None, false);
     let of_guest = plan.guest_env.iter().filter_map(|(_, origin)| host_variable(origin));
     let withheld: Vec<OsString> = of_guest.chain(plan.tokens().map(|name| name.as_str().into())).collect();
-    if let Some(path) = &plan.agent_dockerfile {
-        let origin = Origin::Dockerfile { path: path.clone(), context: None };
-        return Ok(builder::open(&origin, &withheld, &cache, &*progress)?);
-    }
-    let reference = Path::new(&plan.agent_image_ref);
-    match images::origin(Some(reference), None, None) {
-        Some(origin) => Ok(builder::open(&origin, &withheld, &cache, &*progress)?),
-        None => Ok(image::open(&images::source(reference), &cache, &*progress)?),
-    }
+    let reference = PathBuf::from(&plan.agent_image_ref);
+    let origin = match &plan.agent_dockerfile {
+        Some(path) => Some(Origin::Dockerfile { path: path.clone(), context: None }),
+        None => images::origin(Some(&reference), None, None),
+    };
+    interrupt::until_signal(signals, move |bar| match origin {
+        Some(origin) => builder::open(&origin, &withheld, &cache, bar).map_err(of_builder),
+        None => image::open(&images::source(&reference), &cache, bar).map_err(Failure::from),
+    })?
 }
 
 fn host_variable(origin: &ValueOrigin) -> Option<OsString> {

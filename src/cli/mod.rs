@@ -17,6 +17,7 @@ mod images;
 mod info;
 mod init;
 mod inspect;
+mod interrupt;
 mod kernel;
 mod list;
 mod manifests;
@@ -66,7 +67,7 @@ pub fn main() -> ExitCode {
         Command::Init => init::run(),
         Command::Edit { name, kind } => edit::run(name.as_deref(), kind),
         Command::Schema { kind } => schema::run(kind),
-        Command::Doctor { json } => doctor::run(json),
+        Command::Doctor { kernel, json } => doctor::run(kernel.as_deref(), json),
         Command::Egress { bottle, json } => egress::run(&bottle, json),
         Command::Bench(args) => bench::run(&args),
         Command::Completions { shell } => manual::completions(shell),

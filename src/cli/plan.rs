@@ -4,20 +4,27 @@ use super::args::PlanArgs;
 use super::report::Failure;
 use super::start::{self, Chosen};
 use super::tty::HostValues;
-use super::{out, summary};
-use crate::plan::{Depth, Gateways, Request, preflight, prepare};
+use super::{boot, interrupt, out, summary};
+use crate::monitor::sandbox::Confinement;
+use crate::plan::{Depth, Prepared, Request, preflight, prepare};
 use std::process::ExitCode;
 
 pub fn run(args: PlanArgs) -> Result<ExitCode, Failure> {
-    let Chosen { host, catalogue, spec } = start::choose(args.agent, args.bottle)?;
-    let request =
-        Request { spec, task: None, depth: Depth::Look, gateways: Gateways::None, machine: preflight::check() };
+    let Chosen { host, catalogue, spec, agent_of_home } = start::choose(args.agent, args.bottle)?;
+    let (depth, gateways) = (Depth::Look, boot::gateways(args.bundle.as_ref()));
+    let machine = preflight::check(None, &Confinement::default());
+    let request = Request { spec, task: None, depth, gateways, machine, agent_of_home };
+    // It is taken back whatever comes.
+    let signals = interrupt::hold()?;
     let prepared = prepare(&catalogue, &host, request, &mut HostValues::default())?;
+    let Prepared { plan, unfit, state, subnet, .. } = prepared;
+    drop((state, subnet));
+    drop(signals);
     if args.json {
-        out::json(&prepared.plan)?;
+        out::json(&plan)?;
     } else {
-        start::warn(&catalogue, &prepared);
-        out::bytes(summary::whole(&prepared.plan).as_bytes())?;
+        start::warn(&catalogue, unfit.as_ref());
+        out::bytes(summary::whole(&plan).as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,8 +3,10 @@
 use super::args::ProgressStyle as Style;
 use crate::progress::{Progress, Silent};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
 use std::io::Write as _;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Whoever tells progress as `wanted`; a command that prints JSON is read by a program.
@@ -18,13 +20,13 @@ pub fn of(wanted: Option<Style>, json: bool) -> Box<dyn Progress> {
 
 /// A bar on standard error, made when there is something to tell: most runs find everything in the cache and need no thread for it.
 pub struct Bar {
-    bar: OnceCell<ProgressBar>,
-    in_bytes: Cell<bool>,
+    bar: OnceLock<ProgressBar>,
+    in_bytes: AtomicBool,
 }
 
 impl Bar {
     pub fn new() -> Self {
-        Self { bar: OnceCell::new(), in_bytes: Cell::new(false) }
+        Self { bar: OnceLock::new(), in_bytes: AtomicBool::new(false) }
     }
 
     fn get(&self) -> &ProgressBar {
@@ -36,8 +38,15 @@ impl Bar {
         })
     }
 
+    /// Takes it away: there is something else to say.
+    pub fn clear(&self) {
+        if let Some(bar) = self.bar.get() {
+            bar.finish_and_clear();
+        }
+    }
+
     fn begin(&self, what: &str, in_bytes: bool) {
-        self.in_bytes.set(in_bytes);
+        self.in_bytes.store(in_bytes, Ordering::Relaxed);
         let shown = self.get();
         shown.set_style(spinner(false));
         shown.unset_length();
@@ -84,10 +93,10 @@ impl Progress for Bar {
     fn advance(&self, done: u64, total: u64) {
         let shown = self.get();
         match (total, shown.length()) {
-            (0, _) if shown.position() == 0 => shown.set_style(spinner(self.in_bytes.get())),
+            (0, _) if shown.position() == 0 => shown.set_style(spinner(self.in_bytes.load(Ordering::Relaxed))),
             (0, _) => {}
             (total, length) if length != Some(total) => {
-                shown.set_style(bar(self.in_bytes.get()));
+                shown.set_style(bar(self.in_bytes.load(Ordering::Relaxed)));
                 shown.set_length(total);
             }
             _ => {}
@@ -107,9 +116,7 @@ impl Progress for Bar {
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        if let Some(bar) = self.bar.get() {
-            bar.finish_and_clear();
-        }
+        self.clear();
     }
 }
 

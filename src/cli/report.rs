@@ -30,6 +30,11 @@ impl Failure {
     pub fn with_code(self, code: u8) -> Self {
         Self { code, ..self }
     }
+
+    #[cfg(test)]
+    pub fn code(&self) -> u8 {
+        self.code
+    }
 }
 
 /// Every error type of ours that has a way out to tell.

@@ -1,6 +1,7 @@
 //! `bottle-vmm run`: what was typed becomes a bottle with everything looked up.
 
 use super::args::RunArgs;
+use super::args::run;
 use super::egress;
 use super::env::{self, Variables};
 use super::fit;
@@ -12,7 +13,7 @@ use crate::builder;
 use crate::debian::busybox;
 use crate::host::{kvm, resources};
 use crate::image::{self, Artifact, ImageConfig};
-use crate::kernel::{self, Installed, Store};
+use crate::kernel::{self, Chosen, Installed};
 use crate::launch::claim::Claim;
 use crate::launch::egress::Egress;
 use crate::launch::session::Outcome;
@@ -42,7 +43,7 @@ pub(super) enum RunError {
     #[error("{what} holds a NUL byte")]
     Nul { what: &'static str },
     #[error("--mem {given} is less than a kernel needs ({} MiB)", MEMORY_MIN / MIB)]
-    Memory { given: super::quantity::Bytes },
+    Memory { given: super::quantity::Bytes, usual: &'static str },
     #[error("--mem {given} is more than this machine has ({} MiB with swap)", host / MIB)]
     MoreMemoryThanHost { given: super::quantity::Bytes, host: u64 },
     #[error("the working directory `{given}` is not an absolute path")]
@@ -68,7 +69,7 @@ impl RunError {
         Some(match self {
             Self::NoTerminal => "leave out `-t`; `-i` alone passes standard input on".to_owned(),
             Self::NoCommand => "give one after `--`".to_owned(),
-            Self::Memory { .. } => "leave `--mem` out for 1G, which most commands can live with".to_owned(),
+            Self::Memory { usual, .. } => format!("leave `--mem` out for {usual}, which most commands can live with"),
             Self::MoreMemoryThanHost { .. } => {
                 "give what the command needs at most; the host lends it only as it is used".to_owned()
             }
@@ -115,9 +116,10 @@ pub fn run(args: &RunArgs, begin_ns: u64) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(outcome.exit_code()))
 }
 
-pub(super) fn check_memory(given: super::quantity::Bytes) -> Result<(), RunError> {
+/// `usual` is what is given without a word.
+pub(super) fn check_memory(given: super::quantity::Bytes, usual: &'static str) -> Result<(), RunError> {
     if given.0 < MEMORY_MIN {
-        return Err(RunError::Memory { given });
+        return Err(RunError::Memory { given, usual });
     }
     match resources::all_memory().filter(|host| given.0 > *host) {
         Some(host) => Err(RunError::MoreMemoryThanHost { given, host }),
@@ -136,7 +138,7 @@ fn check(args: &RunArgs) -> Result<(), Failure> {
     if args.tty && args.interactive && !std::io::stdin().is_terminal() {
         return Err(RunError::NoTerminal.into());
     }
-    check_memory(args.mem)?;
+    check_memory(args.mem, run::USUAL_MEMORY)?;
     if let Some(given) = given(args.workdir.as_deref()).filter(|path| !path.starts_with('/')) {
         return Err(RunError::Workdir { given: given.to_owned() }.into());
     }
@@ -193,6 +195,8 @@ fn prepare(args: &RunArgs, egress: Option<Egress>) -> Result<Bottle, Failure> {
         probe: args.sandbox_probe,
         egress,
         placing: None,
+        on_monitor: None,
+        held_signals: None,
     })
 }
 
@@ -251,13 +255,11 @@ pub(super) struct Kernel {
     pub(super) installed: Option<Installed>,
 }
 
-/// A name of the store, or anything with a slash in it as a path. A store that is empty is the first thing a new user meets: the
-/// error says how to fill it.
 pub(super) fn open_kernel(wanted: Option<&Path>) -> Result<Kernel, Failure> {
-    if let Some(path) = wanted.filter(|path| path.as_os_str().as_bytes().contains(&b'/')) {
-        return Ok(Kernel { vmlinux: kernel::image::open(path)?.file, modules: None, installed: None });
-    }
-    let installed = Store::open_default()?.select(wanted.and_then(Path::to_str))?;
+    let installed = match kernel::choose(wanted)? {
+        Chosen::File(image) => return Ok(Kernel { vmlinux: image.file, modules: None, installed: None }),
+        Chosen::Installed(installed) => installed,
+    };
     let open = |path: &Path| File::open(path).map_err(|source| RunError::Open { path: path.to_owned(), source });
     let (vmlinux, modules) = (open(&installed.vmlinux)?, installed.modules.as_deref().map(open).transpose()?);
     Ok(Kernel { vmlinux, modules, installed: Some(installed) })

@@ -1,14 +1,15 @@
 //! `bottle-vmm start` and `resume`: what was typed becomes a plan, is shown, and is started if the answer is yes.
 
-use super::args::{BottleArgs, MachineArgs, ResumeArgs, StartArgs, Unattended};
+use super::args::{BottleArgs, MachineArgs, ResumeArgs, StartArgs, Unattended, bottles};
 use super::ask::Asker;
 use super::report::{Failure, note};
 use super::tty::{HostValues, Tty};
-use super::{boot, info, manifests, run, summary};
+use super::{boot, info, interrupt, manifests, run, sandbox, summary};
 use crate::manifest::{Catalogue, Places, there_are};
 use crate::paths;
 use crate::plan::{
-    BottleSpec, Depth, Host, PlanError, Prepared, Request, Slug, StateRoot, preflight, prepare, resume as resumed,
+    BottleSpec, Depth, Host, Kept, PlanError, Preflight, Request, Slug, StateRoot, preflight, prepare,
+    resume as resumed,
 };
 use std::process::ExitCode;
 
@@ -20,6 +21,7 @@ pub(super) struct Chosen {
     pub host: Host,
     pub catalogue: Catalogue,
     pub spec: BottleSpec,
+    pub agent_of_home: bool,
 }
 
 pub fn start(args: StartArgs) -> Result<ExitCode, Failure> {
@@ -30,12 +32,12 @@ pub fn start(args: StartArgs) -> Result<ExitCode, Failure> {
 pub fn resume(args: ResumeArgs) -> Result<ExitCode, Failure> {
     let host = host()?;
     let Some(identity) = args.identity else { return Err(which_bottle(&host)) };
-    let spec = resumed(&host, &Slug::new(&identity)?)?;
+    let Kept { spec, current, agent_of_home } = resumed(&host, &Slug::new(&identity)?)?;
     // Agents of the repository that it was started in, and paths that begin there.
-    let host = Host { current: spec.user_cwd.clone(), ..host };
+    let host = Host { current, ..host };
     let places = Places { current: host.current.clone(), ..manifests::places()? };
     let catalogue = Catalogue::open(&places)?;
-    go(Chosen { host, catalogue, spec }, args.unattended, &args.machine)
+    go(Chosen { host, catalogue, spec, agent_of_home }, args.unattended, &args.machine)
 }
 
 pub(super) fn choose(agent: Option<String>, bottle: BottleArgs) -> Result<Chosen, Failure> {
@@ -50,15 +52,18 @@ pub(super) fn choose(agent: Option<String>, bottle: BottleArgs) -> Result<Chosen
         identity: String::new(),
         label: bottle.label.unwrap_or_default(),
     };
-    Ok(Chosen { host, catalogue, spec })
+    Ok(Chosen { host, catalogue, spec, agent_of_home: false })
 }
 
 fn host() -> Result<Host, Failure> {
     let Places { own, home, current } = manifests::places()?;
     let codex_home = paths::codex_home();
-    let image = std::env::var_os("BOT_BOTTLE_IMAGE").filter(|image| !image.is_empty());
-    let image = image.map(|image| image.into_string().map_err(|image| PlanError::NotUnicode { path: image.into() }));
-    Ok(Host { own, home, current, image: image.transpose()?, codex_home })
+    let host = Host { own, home, current, image: None, codex_home };
+    let written = std::env::var_os("BOT_BOTTLE_IMAGE").filter(|image| !image.is_empty());
+    let written =
+        written.map(|image| image.into_string().map_err(|image| PlanError::NotUnicode { path: image.into() }));
+    let image = written.transpose()?.map(|written| host.image(&written, &host.current)).transpose()?;
+    Ok(Host { image, ..host })
 }
 
 fn which_bottle(host: &Host) -> Failure {
@@ -72,9 +77,11 @@ fn which_bottle(host: &Host) -> Failure {
 }
 
 fn go(chosen: Chosen, how: Unattended, machine: &MachineArgs) -> Result<ExitCode, Failure> {
-    let Chosen { host, catalogue, spec } = chosen;
-    run::check_memory(machine.mem)?;
+    let Chosen { host, catalogue, spec, agent_of_home } = chosen;
+    run::check_memory(machine.mem, bottles::USUAL_MEMORY)?;
     let asks = !(how.dry_run || how.yes || how.headless);
+    // Whoever leaves, at whatever moment, leaves nothing behind: what has been made is taken back first.
+    let signals = interrupt::hold()?;
     let mut values = HostValues::default();
     if asks {
         let tty = Tty::open().map_err(|_| {
@@ -85,10 +92,12 @@ fn go(chosen: Chosen, how: Unattended, machine: &MachineArgs) -> Result<ExitCode
         values.tty = Some(tty);
     }
     let depth = if how.dry_run { Depth::Look } else { Depth::Start };
-    let gateways = boot::gateways(machine);
-    let request = Request { spec, task: how.prompt, depth, gateways, machine: preflight::check() };
+    let gateways = boot::gateways(machine.bundle.as_ref());
+    let fit = preflight::check(machine.kernel.as_deref(), &sandbox::confinement(&machine.no_sandbox));
+    let request = Request { spec, task: how.prompt, depth, gateways, machine: fit, agent_of_home };
     let mut prepared = prepare(&catalogue, &host, request, &mut values)?;
-    warn(&catalogue, &prepared);
+    interrupt::check(&signals)?;
+    warn(&catalogue, prepared.unfit.as_ref());
     show(&summary::preflight(&prepared.plan));
     if how.dry_run {
         prepared.state.keep();
@@ -98,13 +107,16 @@ fn go(chosen: Chosen, how: Unattended, machine: &MachineArgs) -> Result<ExitCode
         ));
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(warning) = sandbox::warning(&sandbox::confinement(&machine.no_sandbox)) {
+        note(&warning);
+    }
     if asks && !confirmed(values.tty.take())? {
         note("not started");
         return Ok(ExitCode::from(NOT_STARTED));
     }
-    // From here on signals are the launcher's to deal with.
-    values.tty = None;
-    boot::boot(prepared, machine, how.headless)
+    // What the bottle gets of them it has by now.
+    drop(values);
+    boot::boot(signals, prepared, machine, how.headless)
 }
 
 fn confirmed(tty: Option<Tty>) -> Result<bool, Failure> {
@@ -115,9 +127,9 @@ fn confirmed(tty: Option<Tty>) -> Result<bool, Failure> {
 
 /// What was seen and not used, and why the bottle could not run here.
 #[expect(clippy::print_stderr, reason = "this is where warnings reach people")]
-pub(super) fn warn(catalogue: &Catalogue, prepared: &Prepared) {
+pub(super) fn warn(catalogue: &Catalogue, unfit: Option<&Preflight>) {
     manifests::warn(catalogue);
-    if let Some(unfit) = &prepared.unfit {
+    if let Some(unfit) = unfit {
         eprintln!("bottle-vmm: warning: it could not run on this machine: {unfit}");
     }
 }

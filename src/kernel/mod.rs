@@ -10,6 +10,7 @@
 
 pub mod build;
 mod bzimage;
+mod choice;
 pub mod cpio;
 mod elf;
 mod error;
@@ -23,6 +24,7 @@ mod store;
 #[cfg(test)]
 mod testing;
 
+pub use choice::{Chosen, choose};
 pub use error::KernelError;
 pub use image::KernelImage;
 pub use store::{Installed, Kind, Store};

@@ -20,6 +20,7 @@ use crate::monitor::process::cpu_us;
 use crate::monitor::sandbox::{Confinement, Probe};
 use crate::monitor::{LauncherRequest, MonitorProcess, MonitorSpec};
 use crate::net::spec::NetSpec;
+use crate::sys::held_signals::HeldSignals;
 use crate::verity::HashTree;
 use crate::vmm::DiskAccess;
 use boot::Guest;
@@ -33,8 +34,10 @@ use placing::Placing;
 use session::{Outcome, Session};
 use std::ffi::CString;
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::time::Duration;
 use timings::{Phase, Timings};
 
@@ -70,7 +73,14 @@ pub struct Bottle {
     pub egress: Option<Egress>,
     /// Files that it gets before the command starts.
     pub placing: Option<Placing>,
+    /// Told the monitor's process before that is given anything, so that it can be found whatever becomes of us.
+    pub on_monitor: Option<OnMonitor>,
+    /// Signals that the caller has held so far, as it has something to undo; from some point on they are dealt with here.
+    pub held_signals: Option<Rc<HeldSignals>>,
 }
+
+/// What is done with the number of a monitor's process.
+pub type OnMonitor = Box<dyn FnOnce(u32) -> io::Result<()>>;
 
 /// EROFS, read-only, shared with any number of other bottles, and checked as it is read.
 pub struct RootDisk {
@@ -101,6 +111,9 @@ pub fn launch(mut bottle: Bottle, timings: &mut Timings) -> Result<Outcome, Laun
         UnixStream::pair().map_err(|source| LaunchError::Host { what: "make a socket pair", source })?;
     let network = bottle.egress.take().map(|egress| Network::plan(egress, bottle.claim.name())).transpose()?;
     let mut monitor = MonitorProcess::start(&bottle.confinement)?;
+    if let Some(told) = bottle.on_monitor.take() {
+        told(monitor.pid()).map_err(|source| LaunchError::Host { what: "record the monitor's process", source })?;
+    }
     let (network, net, broker_end) = match network {
         Some((network, net, broker_end)) => (Some(network), Some(net), Some(broker_end)),
         None => (None, None, None),
@@ -166,6 +179,9 @@ async fn run(
 ) -> Result<Outcome, LaunchError> {
     let mut signals =
         signals::Signals::watch().map_err(|source| LaunchError::Host { what: "watch for signals", source })?;
+    if let Some(held) = &bottle.held_signals {
+        held.release(); // one that has come by now is found by `signals`
+    }
     let mut guest = Guest::new(monitor, control, bottle.console, bottle.root.name)?;
     let for_guest = network.as_ref().map(|(_, net)| net.for_guest());
     let mut serving = network.map(|(network, _)| network.serve(bottle.boot_limit)).transpose()?;

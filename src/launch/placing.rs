@@ -11,7 +11,7 @@ use bottle_protocol::{
 };
 use std::collections::BTreeSet;
 use std::ffi::CString;
-use std::fs::{self, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -116,13 +116,7 @@ impl Sending<'_> {
     /// As long as it was when it was opened: one that grows is cut there, one that shrinks is an error.
     async fn file(&mut self, host: &Path, guest: &Path, mode: Option<u16>) -> Result<(), LaunchError> {
         let failed = |source| LaunchError::Read { path: host.to_owned(), source };
-        // It was a file a moment ago: a link leads elsewhere, and a fifo would hold us up.
-        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(host).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(failed(io::Error::other("it is no file any more")));
-        }
+        let (file, metadata) = open_file(host).map_err(failed)?;
         let size = metadata.len();
         self.entry(EntryKind::File, mode.unwrap_or_else(|| bits(&metadata)), guest, size).await?;
         let mut file = file.take(size);
@@ -192,6 +186,14 @@ impl Sending<'_> {
     }
 }
 
+/// It was a file a moment ago: a link leads elsewhere, and a fifo would hold us up.
+fn open_file(path: &Path) -> io::Result<(File, Metadata)> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() { Ok((file, metadata)) } else { Err(io::Error::other("it is no file any more")) }
+}
+
 fn bits(metadata: &Metadata) -> u16 {
     u16::try_from(metadata.permissions().mode() & 0o777).unwrap_or(ABOVE)
 }
@@ -199,6 +201,20 @@ fn bits(metadata: &Metadata) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_a_link_or_a_fifo_by_now_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("file"), "mine").unwrap();
+        std::os::unix::fs::symlink("file", path("link")).unwrap();
+        nix::unistd::mkfifo(&path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(open_file(&path("file")).unwrap().1.len(), 4);
+        assert_eq!(open_file(&path("link")).unwrap_err().raw_os_error(), Some(libc::ELOOP));
+        for name in ["fifo", "."] {
+            assert_eq!(open_file(&path(name)).unwrap_err().to_string(), "it is no file any more", "{name}");
+        }
+    }
 
     #[test]
     fn directories_above_come_from_the_outside_in() {

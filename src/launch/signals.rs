@@ -1,5 +1,6 @@
 //! Signals that the caller sends us, for the command in the guest.
 
+use crate::sys::held_signals;
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
@@ -30,8 +31,8 @@ impl Signals {
     /// When a handler cannot be installed.
     pub fn watch() -> io::Result<Self> {
         // Who started us with a signal ignored (nohup, a shell's background job) wants it ignored.
-        let ignored = ignored(&std::fs::read_to_string("/proc/self/status")?);
-        let wanted = FORWARDED.into_iter().filter(|number| ignored & 1 << (number - 1) == 0);
+        let ignored = held_signals::ignored();
+        let wanted = FORWARDED.into_iter().filter(|number| !held_signals::is_in(ignored, (*number).into()));
         let forwarded = wanted.map(|number| Ok((number, signal(SignalKind::from_raw(number.into()))?)));
         Ok(Self {
             forwarded: forwarded.collect::<io::Result<_>>()?,
@@ -65,22 +66,5 @@ impl Signals {
             self.terminations += 1;
         }
         (caught, self.terminations > 1)
-    }
-}
-
-/// `SigIgn` of proc(5): bit N - 1 is signal N.
-fn ignored(status: &str) -> u64 {
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::ignored;
-
-    #[test]
-    fn ignored_signals_are_read_from_the_status() {
-        assert_eq!(ignored("Name:\tx\nSigIgn:\t0000000000001001\nSigCgt:\tff\n"), 1 << 12 | 1);
-        assert_eq!(ignored(""), 0);
     }
 }

@@ -11,7 +11,7 @@ use crate::vmm::machine::{Guards, Heard, Observer};
 use crate::vmm::{DiskAccess, DiskSpec, Machine, MachineError, MachineSpec, NetworkSpec};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::time::TimeValLike as _;
 use nix::time::{ClockId, clock_gettime};
 use std::error::Error;
@@ -44,6 +44,8 @@ pub enum MonitorError {
 ///
 /// Returns when the machine has ended; the process must end then, since vCPU threads may still be inside the guest.
 pub fn main(agent: &'static [u8]) -> ExitCode {
+    // A launcher that holds its signals has passed that on, and nobody looks for them here.
+    let _released = SigSet::all().thread_unblock();
     // Whatever the launcher's own parents left open is not for a process that a guest may take over.
     if descriptors::close_from(3).is_err() {
         return ExitCode::FAILURE;

@@ -67,8 +67,8 @@ impl MonitorProcess {
     ///
     /// # Errors
     /// When it cannot be started, or ends without telling.
-    pub fn try_sandbox() -> Result<Vec<LayerReport>, SpawnError> {
-        let monitor = Self::start(&Confinement::default())?;
+    pub fn try_sandbox(confinement: &Confinement) -> Result<Vec<LayerReport>, SpawnError> {
+        let monitor = Self::start(confinement)?;
         while let Some((event, _)) = wire::receive(monitor.control.as_fd())? {
             if let MonitorEvent::Confined { layers } = event {
                 return Ok(layers);

@@ -36,6 +36,8 @@ pub enum PlanError {
         #[source]
         source: io::Error,
     },
+    #[error("the bottle's Dockerfile, `{}`, is not there", path.display())]
+    NoDockerfile { path: PathBuf },
     #[error("{}, which {} a token, {} not set in this environment", listed(names), if names.len() == 1 { "holds" } else { "hold each" }, if names.len() == 1 { "is" } else { "are" })]
     NoToken { names: Vec<String> },
     #[error("`{path}` begins in the home directory, and HOME is not an absolute path")]
@@ -44,6 +46,12 @@ pub enum PlanError {
     NotUnicode { path: PathBuf },
     #[error("the directory that bottle `{slug}` has a copy of, `{}`, is not there any more", path.display())]
     NoDirectory { slug: String, path: PathBuf },
+    #[error("the directory that bottle `{slug}` has its agent from, `{}`, is not there any more", path.display())]
+    NoRepository { slug: String, path: PathBuf },
+    #[error(
+        "bottle `{slug}` has an agent `{agent}` of your own, which is not there any more; this repository's is another one"
+    )]
+    OtherAgent { slug: String, agent: String },
     #[error("bottle `{slug}` was made by the backend `{backend}` of bot-bottle")]
     OtherBackend { slug: String, backend: String },
     #[error("agent `{agent}` needs {}, which this version does not bring", gateways(needed))]
@@ -73,6 +81,10 @@ impl PlanError {
                 "`identity` is a path of this host: `~` is your home, a relative one begins where the command is run"
                     .to_owned(),
             ),
+            Self::NoDockerfile { .. } => Some(
+                "`agent_provider.dockerfile` is the path of the file itself: `~` is your home, a relative one begins where the command is run"
+                    .to_owned(),
+            ),
             Self::NoToken { names } => Some(format!(
                 "`export {}=…` first; the gateways put it into requests, the agent never sees it",
                 names.first()?
@@ -81,7 +93,12 @@ impl PlanError {
             Self::NotUnicode { .. } => {
                 Some("bottles are described in JSON: rename it, or use another place".to_owned())
             }
-            Self::NoDirectory { .. } => Some("put it back, or `start` a new bottle".to_owned()),
+            Self::NoDirectory { .. } | Self::NoRepository { .. } => {
+                Some("put it back, or `start` a new bottle".to_owned())
+            }
+            Self::OtherAgent { agent, .. } => {
+                Some(format!("put `agents/{agent}.md` back into your own directory, or `start` a new bottle with this one"))
+            }
             Self::OtherBackend { .. } => Some("go on with it there: `bot-bottle resume`".to_owned()),
             Self::NoGateways { .. } => Some(
                 "start a bundle (bot-bottle's), and say where it is: `--bundle external=ADDRESS`, or `--bundle sockets=DIR`".to_owned(),

@@ -1,4 +1,5 @@
-//! Which image the agent runs in. Law: a reference and a path; whether they are any good is seen when the bottle starts.
+//! Which image the agent runs in. Law: a reference and a path; whether they are any good is seen when the bottle starts, but for a Dockerfile
+//! that is not there: nobody is to be asked for secrets in vain.
 
 use std::path::PathBuf;
 
@@ -18,7 +19,7 @@ pub(super) struct ImagePlan {
 
 /// The Dockerfile that comes with us lies alone in its directory, which is what it is built in.
 ///
-/// `BOT_BOTTLE_IMAGE` wins, and is taken as it is; then the bottle's Dockerfile; then the provider's.
+/// `BOT_BOTTLE_IMAGE` wins; then the bottle's Dockerfile; then the provider's.
 pub(super) fn choose(
     provider: &AgentProvider,
     runtime: &ProviderRuntime,
@@ -38,6 +39,16 @@ pub(super) fn choose(
         (None, None) => None,
     };
     Ok(ImagePlan { reference: runtime.image.clone(), dockerfile })
+}
+
+/// Looks that the bottle's own Dockerfile is there, before anything is asked or written.
+///
+/// # Errors
+/// [`PlanError::NoDockerfile`].
+pub(super) fn check(provider: &AgentProvider, host: &Host) -> Result<(), PlanError> {
+    let Some(written) = provider.dockerfile.as_ref().filter(|_| host.image.is_none()) else { return Ok(()) };
+    let path = host.path(written)?;
+    if path.is_file() { Ok(()) } else { Err(PlanError::NoDockerfile { path }) }
 }
 
 fn own_reference(template: &str, slug: &Slug) -> String {

@@ -32,7 +32,7 @@ pub use bottle_plan::BottlePlan;
 pub use error::PlanError;
 pub use identity::Slug;
 pub use preflight::Preflight;
-pub use prepare::{Prepared, Secrets, prepare, resume};
+pub use prepare::{Kept, Prepared, Secrets, prepare, resume};
 pub use spec::{BottleSpec, Depth, Gateways, Host, Request};
 pub use state::{State, StateRoot};
 

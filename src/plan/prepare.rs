@@ -1,7 +1,7 @@
 //! From what was asked for to the plan, in bot-bottle's order. Law: the order is the point: nothing is written before all that can be
 //! wrong without it is found, the record comes before anything that may take its time, and nothing is started.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
 
@@ -11,14 +11,15 @@ use super::git_gate::{self, PlannedKey, PlannedRepo};
 use super::identity::Slug;
 use super::provider::{Provider, Provisioned};
 use super::spec::{BottleSpec, Depth, Gateways, Host, Request};
-use super::state::metadata::Metadata;
+use super::state::metadata::{METADATA, Metadata};
+use super::state::origin::Origin;
 use super::state::{State, StateError, StateRoot};
 use super::workspace::WorkspacePlan;
 use super::{GUEST_HOME, GUEST_USER, PlanError, Preflight, egress, image, skills, supervise};
 use crate::host::network;
 use crate::manifest::env::{Env, EnvEntry};
 use crate::manifest::resolve::{ResolvedEnv, Values, resolve};
-use crate::manifest::{Bottle, Catalogue, FoundAgent, Invalid, MergedBottle, Name, Variable};
+use crate::manifest::{Bottle, Catalogue, FoundAgent, Invalid, MergedBottle, Name, Source, Variable};
 use crate::net::policy::Cidr;
 use crate::net::subnet::Subnet;
 use bottle_protocol::SecretBytes;
@@ -53,9 +54,12 @@ pub fn prepare(
     request: Request,
     values: &mut dyn Values,
 ) -> Result<Prepared, PlanError> {
-    let Request { spec, task, depth, gateways, machine } = request;
+    let Request { spec, task, depth, gateways, machine, agent_of_home } = request;
     host.check()?;
     let agent = catalogue.agent(&spec.agent_name)?;
+    if agent_of_home && agent.source != Source::Home {
+        return Err(PlanError::OtherAgent { slug: spec.identity, agent: agent.name.to_string() });
+    }
     let MergedBottle { lineage, settings } = bottle_of(catalogue, &agent, &spec)?;
     let skills = skills::find(&agent, host)?;
     let repos = git_gate::check(&settings.git_gate, host)?;
@@ -65,6 +69,9 @@ pub fn prepare(
     };
     let agent_provider = settings.agent_provider.clone().unwrap_or_default();
     let provider = Provider::find(&agent_provider, host)?;
+    if depth == Depth::Start {
+        image::check(&agent_provider, host)?;
+    }
     let needed = needed_gateways(&settings, &provider);
     if depth == Depth::Start && gateways == Gateways::None && !needed.is_empty() {
         return Err(PlanError::NoGateways { agent: agent.name.to_string(), needed });
@@ -82,7 +89,7 @@ pub fn prepare(
     let prompt_file = state.write("agent", "prompt.txt", prompt.as_bytes())?;
     let image = image::choose(&agent_provider, &provider.runtime, host, &state)?;
     let Provisioned { plan: agent_provision, routes, secrets: provisioned } =
-        provider.provision(prompt, task.as_deref(), &workspace, host, &state)?;
+        provider.provision(prompt, task.as_deref(), &workspace, &state)?;
     let guest_env = GuestEnv::new(&settings.env, &agent_provision.env_vars);
     guest_env.forget_fixed(&mut env);
     let egress_plan = egress::prepare(settings.egress.unwrap_or_default(), routes, &state)?;
@@ -119,11 +126,20 @@ pub fn prepare(
     Ok(Prepared { plan, secrets: Secrets { env, provisioned }, state, subnet, unfit })
 }
 
-/// What to ask `prepare` for, so that a bottle that was kept goes on under its identity.
-///
+/// A bottle that was kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// What to ask [`prepare`] for, so that it goes on under its identity.
+    pub spec: BottleSpec,
+    /// Where it was started; not where it is resumed: a repository there has no part in it.
+    pub current: PathBuf,
+    /// Its agent was the user's own, and is to be that again.
+    pub agent_of_home: bool,
+}
+
 /// # Errors
-/// There is none of that name, it is running, it is bot-bottle's, or the directory that it has a copy of has gone.
-pub fn resume(host: &Host, identity: &Slug) -> Result<BottleSpec, PlanError> {
+/// There is none of that name, it is running, it is bot-bottle's, or the directory that it has a copy of, or its agent from, has gone.
+pub fn resume(host: &Host, identity: &Slug) -> Result<Kept, PlanError> {
     let root = StateRoot::new(&host.own);
     let (_, metadata) = root.reopen(identity)?;
     if !metadata.is_ours() {
@@ -134,16 +150,30 @@ pub fn resume(host: &Host, identity: &Slug) -> Result<BottleSpec, PlanError> {
     if let Some(path) = copied.as_ref().filter(|path| !path.is_dir()) {
         return Err(PlanError::NoDirectory { slug: identity.to_string(), path: path.clone() });
     }
+    let origin = Origin::read(&root.directory(identity))?;
+    if let Some(Origin { directory, agent_source: Source::Repository }) = &origin
+        && !directory.is_dir()
+    {
+        return Err(PlanError::NoRepository { slug: identity.to_string(), path: directory.clone() });
+    }
+    let agent_of_home = match &origin {
+        Some(origin) => origin.agent_source == Source::Home,
+        None => copied.is_none(), // of an earlier version: whose it was, nobody knows
+    };
+    let current =
+        origin.map(|origin| origin.directory).or_else(|| copied.clone()).unwrap_or_else(|| host.current.clone());
     let bottle_names = metadata.bottle_names.iter().map(|name| Name::new(name)).collect::<Result<_, _>>();
-    let broken = |error: Invalid| StateError::Metadata { path: root.directory(identity), why: error.to_string() };
-    Ok(BottleSpec {
+    let broken =
+        |error: Invalid| StateError::Metadata { path: root.directory(identity).join(METADATA), why: error.to_string() };
+    let spec = BottleSpec {
         agent_name: metadata.agent_name,
         bottle_names: bottle_names.map_err(broken)?,
         copy_cwd: copied.is_some(),
-        user_cwd: copied.unwrap_or_else(|| host.current.clone()),
+        user_cwd: copied.unwrap_or_else(|| current.clone()),
         identity: identity.to_string(),
         label: metadata.label,
-    })
+    };
+    Ok(Kept { spec, current, agent_of_home })
 }
 
 fn bottle_of(
@@ -159,6 +189,12 @@ fn bottle_of(
 
 /// The state of the bottle that is resumed, or of a new one, with its record written.
 fn open_state(host: &Host, agent: &FoundAgent<'_>, spec: &BottleSpec) -> Result<State, PlanError> {
+    let state = recorded_state(host, agent, spec)?;
+    state.originate(&Origin { directory: host.current.clone(), agent_source: agent.source })?;
+    Ok(state)
+}
+
+fn recorded_state(host: &Host, agent: &FoundAgent<'_>, spec: &BottleSpec) -> Result<State, PlanError> {
     let root = StateRoot::new(&host.own);
     let record = |slug: Slug| Metadata {
         label: spec.label.clone(),

@@ -1,6 +1,5 @@
-use super::super::testing::{Answers, Home};
+use super::super::testing::{Answers, Home, unfit};
 use super::*;
-use crate::host::kvm::KvmUnusable;
 use std::collections::BTreeSet;
 use std::error::Error as _;
 
@@ -64,7 +63,7 @@ fn whatever_is_missing_is_said_with_a_way_out_and_nothing_is_left() {
 fn the_order_is_agent_then_skills_then_keys_then_machine_then_values() {
     let home = Home::new().bottle("env: {A: \"${B}\"}\n");
     let host = home.host();
-    let unfit = || Err(KvmUnusable::Missing.into());
+    let unfit = || Err(unfit());
     let values = &mut Answers::default();
     let start = |spec| home.prepare_on(&host, spec, Depth::Start, unfit(), &mut Answers::default()).err().unwrap();
     assert!(matches!(start(home.spec()), PlanError::Preflight(_)));
@@ -197,8 +196,7 @@ fn the_record_has_bot_bottles_seven_fields_and_brings_the_bottle_back() {
     assert_eq!(record["cwd"], home.path("repo").to_str().unwrap());
     assert!(humantime::parse_rfc3339(record["started_at"].as_str().unwrap()).is_ok());
 
-    let spec = resume(&home.host(), &plan.slug).unwrap();
-    let again = home.prepare(spec, &mut values).unwrap();
+    let again = home.resume(&plan.slug, "repo", &mut values).unwrap();
     assert_eq!(values.asked.len(), 2, "what is kept nowhere is asked for again");
     assert_eq!((&again.plan.slug, again.plan.bundle_subnet), (&plan.slug, plan.bundle_subnet));
     assert_eq!(again.plan.workspace_plan, plan.workspace_plan);
@@ -220,7 +218,7 @@ fn what_cannot_be_resumed_says_why() {
     let answer = |record: &str| {
         let home = Home::new().with(".bot-bottle/state/old-1/metadata.json", record);
         match resume(&home.host(), &Slug::new("old-1").unwrap()) {
-            Ok(spec) => format!("{} in {}", spec.agent_name, spec.user_cwd.file_name().unwrap().display()),
+            Ok(Kept { spec, .. }) => format!("{} in {}", spec.agent_name, spec.user_cwd.file_name().unwrap().display()),
             Err(error) => said(&home, &error),
         }
     };
@@ -239,10 +237,68 @@ fn what_cannot_be_resumed_says_why() {
         broken.starts_with("`HOME/.bot-bottle/state/old-1/metadata.json` is not the record of a bottle: EOF"),
         "{broken}"
     );
+    assert!(
+        broken.ends_with("\n> write it anew, or give the bottle up: `rm -r HOME/.bot-bottle/state/old-1`"),
+        "{broken}"
+    );
     assert!(answer(&record("bottle-vmm", "").replace("old-1", "new-1")).contains("it is the record of `new-1`"));
     let home = Home::new().with(".bot-bottle/state/old-1/metadata.json", &record("bottle-vmm", ""));
     let error = resume(&home.host(), &Slug::new("old-2").unwrap()).err().unwrap();
     assert_eq!(said(&home, &error), "there is no bottle `old-2` to go on with\n> there is only `old-1`");
+}
+
+/// Starts an agent in `repo`, and keeps the bottle.
+fn kept(home: &Home, agent: &str) -> Slug {
+    let spec = BottleSpec { agent_name: agent.to_owned(), ..home.spec() };
+    let mut prepared = home.prepare(spec, &mut Answers::default()).unwrap();
+    prepared.state.keep();
+    prepared.plan.slug.clone()
+}
+
+#[test]
+fn what_is_resumed_elsewhere_has_the_agent_that_it_was_started_with_and_never_another_repositorys() {
+    let agent = |prompt: &str| format!("---\nbottle: dev\n---\n{prompt}\n");
+    let home = Home::new()
+        .bottle("agent_provider: {template: codex, dockerfile: agent/D}\n")
+        .with("repo/.bot-bottle/agents/theirs.md", &agent("Of the first."))
+        .with("other/.bot-bottle/agents/theirs.md", &agent("Of the other."))
+        .with("other/.bot-bottle/agents/coder.md", &agent("Of the other."))
+        .with("other/agent/D", "FROM other\n");
+    let prompt = |prepared: &Prepared| std::fs::read_to_string(&prepared.plan.prompt_file).unwrap();
+    let values = &mut Answers::default();
+    let (theirs, own) = (kept(&home, "theirs"), kept(&home, "coder"));
+    for (slug, said) in [(&theirs, "Of the first."), (&own, "Go.")] {
+        let again = home.resume(slug, "other", values).unwrap();
+        assert_eq!(prompt(&again).trim_end(), said);
+        assert_eq!(again.plan.agent_dockerfile.as_deref(), Some(home.path("repo/agent/D").as_path()));
+    }
+    let refused = |slug| home.resume(slug, "other", &mut Answers::default()).map(|_| ()).unwrap_err();
+
+    // One of the user's own that has gone is not made up for by one that a repository has, wherever it is resumed.
+    std::fs::remove_file(home.path(".bot-bottle/agents/coder.md")).unwrap();
+    assert!(matches!(refused(&own), PlanError::Catalogue(_)));
+    let home = home.with("repo/.bot-bottle/agents/coder.md", &agent("Slipped in."));
+    let refused = |slug| home.resume(slug, "other", &mut Answers::default()).map(|_| ()).unwrap_err();
+    let said = said(&home, &refused(&own));
+    assert!(
+        said.starts_with(&format!("bottle `{own}` has an agent `coder` of your own, which is not there any more")),
+        "{said}"
+    );
+
+    std::fs::remove_dir_all(home.path("repo")).unwrap();
+    assert!(matches!(refused(&theirs), PlanError::NoRepository { .. }));
+}
+
+#[test]
+fn a_bottle_of_before_such_records_is_the_users_own_agents() {
+    let home = Home::new().with("repo/.bot-bottle/agents/theirs.md", "---\nbottle: dev\n---\nOf the first.\n");
+    let (theirs, own) = (kept(&home, "theirs"), kept(&home, "coder"));
+    for slug in [&theirs, &own] {
+        std::fs::remove_file(home.root().directory(slug).join("origin.json")).unwrap();
+    }
+    assert!(home.resume(&own, "repo", &mut Answers::default()).is_ok());
+    let error = home.resume(&theirs, "repo", &mut Answers::default()).err().unwrap();
+    assert!(matches!(error, PlanError::OtherAgent { .. }));
 }
 
 #[test]
@@ -260,11 +316,51 @@ fn the_image_is_the_hosts_word_then_the_bottles_then_the_providers() {
         image(&home, &home.host()),
         pair("bot-bottle-claude:latest", "HOME/.bot-bottle/state/SLUG/image/Dockerfile")
     );
-    for (written, path) in [("~/D", "HOME/D"), ("agent/D", "HOME/repo/agent/D"), ("/abs/D", "/abs/D")] {
+    let absolute = home.path("abs/D").display().to_string();
+    for (written, path) in [("~/D", "HOME/D"), ("agent/D", "HOME/repo/agent/D"), (absolute.as_str(), "/D")] {
         let home = Home::new().bottle(&format!("agent_provider: {{template: codex, dockerfile: {written}}}\n"));
-        assert_eq!(image(&home, &home.host()), pair("bot-bottle-codex:SLUG", path));
         let told = Host { image: Some("agent.tar".to_owned()), ..home.host() };
-        assert_eq!(image(&home, &told), pair("agent.tar", ""));
+        assert_eq!(image(&home, &told), pair("agent.tar", ""), "whether or not there is a Dockerfile");
+        let refused = home.prepare(home.spec(), &mut Answers::default()).err().unwrap();
+        assert!(matches!(refused, PlanError::NoDockerfile { .. }), "before anything is asked");
+        assert!(home.prepare_on(&home.host(), home.spec(), Depth::Look, Ok(()), &mut Answers::default()).is_ok());
+        if path == "/D" {
+            continue;
+        }
+        let home = home.with(&path.replace("HOME/", ""), "FROM scratch\n");
+        assert_eq!(image(&home, &home.host()), pair("bot-bottle-codex:SLUG", path));
+    }
+}
+
+#[test]
+fn an_image_is_a_name_that_a_program_knows_or_a_path_from_where_it_is_written() {
+    let home = Home::new();
+    let host = home.host();
+    let plain = |text: String| text.replace(&home.0.path().display().to_string(), "HOME");
+    let from = |written: &str| plain(host.image(written, &host.current).unwrap());
+    for (written, image) in [
+        ("-", "-"),
+        ("docker-daemon:debian:12", "docker-daemon:debian:12"),
+        ("containers-storage:localhost/agent", "containers-storage:localhost/agent"),
+        ("agent.tar", "HOME/repo/agent.tar"),
+        ("./docker-daemon:x", "HOME/repo/./docker-daemon:x"),
+        ("~/agent.tar", "HOME/agent.tar"),
+        ("~other/agent.tar", "HOME/repo/~other/agent.tar"),
+        ("/images/agent.tar", "/images/agent.tar"),
+    ] {
+        assert_eq!(from(written), image);
+    }
+    let nobody = Host { home: None, ..home.host() };
+    assert!(matches!(nobody.image("~/agent.tar", &nobody.current), Err(PlanError::NoHome { .. })));
+}
+
+#[test]
+fn a_login_or_dockerfile_that_is_not_there_is_said_before_anything_is_asked_or_written() {
+    for provider in ["{template: codex, forward_host_credentials: true}", "{template: claude, dockerfile: nowhere}"] {
+        let home = Home::new().bottle(&format!("agent_provider: {provider}\nenv: {{A: ?word}}\n"));
+        let mut values = Answers::default();
+        assert!(home.prepare(home.spec(), &mut values).is_err());
+        assert!(values.asked.is_empty() && !home.path(".bot-bottle/state").exists(), "{provider}");
     }
 }
 
@@ -289,5 +385,5 @@ fn bottles_side_by_side_are_united_and_the_later_one_wins() {
     prepared.state.keep();
     let slug = prepared.plan.slug.clone();
     drop(prepared);
-    assert_eq!(resume(&home.host(), &slug).unwrap().bottle_names, names);
+    assert_eq!(resume(&home.host(), &slug).unwrap().spec.bottle_names, names);
 }

@@ -1,5 +1,6 @@
 //! What was asked for, and the host that it is asked on. Law: values only.
 
+use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use serde::Serialize;
 
 use super::identity::Slug;
 use super::{PlanError, Preflight};
+use crate::builder::Origin;
 use crate::manifest::Name;
 
 /// The intent: what `start` was given, or what a bottle's record has kept of it.
@@ -53,6 +55,8 @@ pub struct Request {
     pub gateways: Gateways,
     /// Whether this machine can run bottles: [`super::preflight::check`].
     pub machine: Result<(), Preflight>,
+    /// Only an agent of the user's own will do: [`super::Kept::agent_of_home`].
+    pub agent_of_home: bool,
 }
 
 /// What of the host the plan depends on, read once.
@@ -64,7 +68,7 @@ pub struct Host {
     pub home: Option<PathBuf>,
     /// The directory that the command is run in.
     pub current: PathBuf,
-    /// `BOT_BOTTLE_IMAGE`: the image, whatever the manifest says.
+    /// `BOT_BOTTLE_IMAGE`: the image, whatever the manifest says; see [`Host::image`].
     pub image: Option<String>,
     /// `CODEX_HOME`, or `~/.codex`.
     pub codex_home: Option<PathBuf>,
@@ -83,6 +87,18 @@ impl Host {
             }
             _ => Ok(self.current.join(written)),
         }
+    }
+
+    /// An image as somebody wrote it: the name of one that a program keeps, `-` for standard input, or a path, a relative one beginning at `base`.
+    ///
+    /// # Errors
+    /// [`PlanError::NoHome`].
+    pub fn image(&self, written: &str, base: &Path) -> Result<String, PlanError> {
+        if written == "-" || Origin::parse(OsStr::new(written)).is_some() {
+            return Ok(written.to_owned());
+        }
+        let path = Host { current: base.to_owned(), ..self.clone() }.path(written)?;
+        path.into_os_string().into_string().map_err(|path| PlanError::NotUnicode { path: path.into() })
     }
 
     /// Plans are read by programs as JSON, whose texts are Unicode.

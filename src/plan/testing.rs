@@ -1,8 +1,11 @@
 //! A home and a host of the tests' own.
 
+#[path = "../../tests/home/mod.rs"]
+mod home;
+
 use super::preflight::Preflight;
 use super::state::StateRoot;
-use super::{BottleSpec, Depth, Gateways, Host, PlanError, Prepared, Request, prepare};
+use super::{BottleSpec, Depth, Gateways, Host, Kept, PlanError, Prepared, Request, Slug, prepare, resume};
 use crate::host::kvm::KvmUnusable;
 use crate::manifest::resolve::Values;
 use crate::manifest::{Catalogue, Places, Variable};
@@ -23,6 +26,11 @@ pub(crate) struct Answers {
     pub(crate) variables: BTreeMap<String, String>,
     pub(crate) answers: BTreeMap<String, String>,
     pub(crate) asked: Vec<String>,
+}
+
+/// What a machine without KVM has to say.
+pub(crate) fn unfit() -> Preflight {
+    Preflight::from(&KvmUnusable::Missing)
 }
 
 pub(crate) fn secret(text: &str) -> SecretBytes {
@@ -63,9 +71,7 @@ impl Home {
     }
 
     pub(crate) fn with(self, path: &str, text: &str) -> Self {
-        let path = self.path(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        home::write(self.0.path(), path, text);
         self
     }
 
@@ -103,13 +109,14 @@ impl Home {
     }
 
     pub(crate) fn look(&self, values: &mut Answers) -> Result<Prepared, PlanError> {
-        self.prepare_on(&self.host(), self.spec(), Depth::Look, Err(KvmUnusable::Missing.into()), values)
+        self.prepare_on(&self.host(), self.spec(), Depth::Look, Err(unfit()), values)
     }
 
     pub(crate) fn prepare_beside(&self, gateways: Gateways, values: &mut Answers) -> Result<Prepared, PlanError> {
         let (host, spec) = (self.host(), self.spec());
         let places = Places { own: host.own.clone(), home: host.home.clone(), current: host.current.clone() };
-        let request = Request { spec, task: None, depth: Depth::Start, gateways, machine: Ok(()) };
+        let request =
+            Request { spec, task: None, depth: Depth::Start, gateways, machine: Ok(()), agent_of_home: false };
         prepare(&Catalogue::open(&places).unwrap(), &host, request, values)
     }
 
@@ -124,23 +131,22 @@ impl Home {
         let places = Places { own: host.own.clone(), home: host.home.clone(), current: host.current.clone() };
         let catalogue = Catalogue::open(&places).unwrap();
         let gateways = if depth == Depth::Look { Gateways::None } else { Gateways::Sockets };
-        prepare(&catalogue, host, Request { spec, task: None, depth, gateways, machine }, values)
+        let request = Request { spec, task: None, depth, gateways, machine, agent_of_home: false };
+        prepare(&catalogue, host, request, values)
     }
 
-    /// Everything below the home: path, mode, and bytes.
+    /// Goes on with a bottle that was kept, from a directory of the home.
+    pub(crate) fn resume(&self, slug: &Slug, from: &str, values: &mut Answers) -> Result<Prepared, PlanError> {
+        let host = Host { current: self.path(from), ..self.host() };
+        let Kept { spec, current, agent_of_home } = resume(&host, slug)?;
+        let host = Host { current, ..host };
+        let places = Places { own: host.own.clone(), home: host.home.clone(), current: host.current.clone() };
+        let (depth, gateways, machine) = (Depth::Start, Gateways::Sockets, Ok(()));
+        let request = Request { spec, task: None, depth, gateways, machine, agent_of_home };
+        prepare(&Catalogue::open(&places).unwrap(), &host, request, values)
+    }
+
     pub(crate) fn listing(&self) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
-        use std::os::unix::fs::PermissionsExt as _;
-        let mut listing = BTreeMap::new();
-        let mut left = vec![self.0.path().to_owned()];
-        while let Some(path) = left.pop() {
-            let metadata = path.symlink_metadata().unwrap();
-            let bytes = if metadata.is_file() { fs::read(&path).unwrap() } else { vec![] };
-            if metadata.is_dir() {
-                left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-            }
-            let path = path.strip_prefix(self.0.path()).unwrap().to_owned();
-            listing.insert(path, (metadata.permissions().mode() & 0o7777, bytes));
-        }
-        listing
+        home::listing(self.0.path())
     }
 }

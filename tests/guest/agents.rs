@@ -1,7 +1,11 @@
 //! The real thing: Claude Code and Codex, as npm has them, on both kernels.
 
-use crate::bottle::{Bottle, large_guest_test};
-use crate::setup::{agents_archive, kernels};
+use crate::bottle::{Bottle, Finished, large_guest_test};
+use crate::setup::{PROGRAM, agents_archive, kernels};
+use crate::starts::surround;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 /// Each program's own word against what its package says, and the user who asks.
 const SCRIPT: &str = r#"
@@ -34,6 +38,39 @@ fn the_agents_from_npm_run_on_both_kernels_as_an_ordinary_user() {
                 let (said, expected) = line.split_once(" = ").unwrap();
                 assert_eq!(said, format!("{program} {expected}"));
             }
+        }
+    });
+}
+
+/// As plans have them: by the provider's own command line, as `node`, with its settings and its prompt. Without a network they get as far as
+/// their version, which is asked for in the place of a task.
+#[test]
+fn start_runs_the_agents_by_their_providers_command_lines() {
+    let archive = agents_archive();
+    large_guest_test(|| {
+        for (template, said) in [("claude", "(Claude Code)"), ("codex", "codex")] {
+            let home = tempfile::tempdir().unwrap();
+            let bottle = format!("---\nagent_provider: {{template: {template}}}\n---\n");
+            for (path, text) in [
+                (".bot-bottle/bottles/dev.md", bottle.as_str()),
+                (".bot-bottle/agents/coder.md", "---\nbottle: dev\n---\nGo.\n"),
+                ("repo/x", ""),
+                ("sockets/x", ""),
+            ] {
+                let path = home.path().join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+            let sockets = home.path().join("sockets");
+            fs::set_permissions(&sockets, fs::Permissions::from_mode(0o700)).unwrap();
+            let mut start = Command::new(PROGRAM);
+            start.args(["start", "coder", "--headless", "--prompt=--version", "--mem", "3G", "--boot-timeout", "3m"]);
+            start.arg(format!("--bundle=sockets={}", sockets.display()));
+            surround(&mut start, home.path());
+            let finished = Finished::of(start.env("BOT_BOTTLE_IMAGE", &archive).output().unwrap()).exits(0);
+            let text = finished.text();
+            assert!(text.contains(said) && text.contains(|c: char| c.is_ascii_digit()), "{text}");
+            assert!(!home.path().join(".bot-bottle/state").exists());
         }
     });
 }

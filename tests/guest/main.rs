@@ -16,6 +16,7 @@ mod agents;
 mod artifacts;
 mod attacks;
 mod bad_input;
+mod canaries;
 mod commands;
 mod compression;
 mod disks;

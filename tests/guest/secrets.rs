@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 /// Put together at run time: the test program itself must not hold it in one piece. Long, so that a piece of memory that was freed and
 /// used again in part still shows some of it.
-fn canary() -> String {
+pub fn canary() -> String {
     (0..40).map(|number| format!("canary{}-", number * 7919)).collect()
 }
 
@@ -36,11 +36,11 @@ fn search_processes(needle: &str) -> Vec<String> {
     found
 }
 
-fn contains(bytes: &[u8], needle: &str) -> bool {
+pub fn contains(bytes: &[u8], needle: &str) -> bool {
     pieces(needle).iter().any(|piece| bytes.windows(piece.len()).any(|window| window == piece.as_bytes()))
 }
 
-fn search_files(directory: &Path, needle: &str) -> String {
+pub fn search_files(directory: &Path, needle: &str) -> String {
     let [middle, end] = pieces(needle);
     let output = Command::new("grep").args(["-rlF", "-e", middle, "-e", end]).arg(directory).output().unwrap();
     String::from_utf8(output.stdout).unwrap()

@@ -2,13 +2,17 @@
 
 use crate::bottle::Finished;
 use crate::egress::{greeter, in_a_network};
-use crate::processes::{ours, wait_for};
+use crate::processes::{monitor, ours, wait_for};
 use crate::setup::{PROGRAM, agent_archive};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// A home whose agent is this script, and a repository to work on.
@@ -46,17 +50,22 @@ fn home(script: &str, front: &str) -> TempDir {
 
 fn command(home: &TempDir, arguments: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
-    command.args(arguments).args(["--yes", "--mem", "512M"]).current_dir(home.path().join("repo"));
-    command.env("BOT_BOTTLE_HOME", home.path().join(".bot-bottle")).env("HOST_B", "of-the-host");
+    command.args(arguments).args(["--yes", "--mem", "512M"]);
+    surround(&mut command, home.path());
+    command.env("HOST_B", "of-the-host").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The home and its repository.
+pub fn surround(command: &mut Command, home: &Path) {
+    command.current_dir(home.join("repo")).env("BOT_BOTTLE_HOME", home.join(".bot-bottle"));
     // Kernels and the cache are the real home's; skills are this one's.
     for (name, directory) in [("XDG_DATA_HOME", ".local/share"), ("XDG_CACHE_HOME", ".cache")] {
         if std::env::var_os(name).is_none() {
             command.env(name, Path::new(&std::env::var("HOME").unwrap()).join(directory));
         }
     }
-    command.env("HOME", home.path()).env_remove("BOT_BOTTLE_DRY_RUN").env_remove("BOT_BOTTLE_IMAGE");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
+    command.env("HOME", home).env_remove("BOT_BOTTLE_DRY_RUN").env_remove("BOT_BOTTLE_IMAGE");
 }
 
 fn states(home: &TempDir) -> Vec<PathBuf> {
@@ -155,21 +164,6 @@ fn command_output(home: &TempDir, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn a_killed_bottle_is_cleared_away() {
-    agent_archive();
-    in_a_network(|| {
-        let home = home("echo here; exec sleep 1000", "");
-        let (mut child, _) = running(&home, &["start", "coder", "--bundle", "external=192.0.2.10"]);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        wait_for("the monitor goes with its launcher", || ours().is_empty());
-        assert_eq!(states(&home).len(), 1);
-        assert!(command_output(&home, &["cleanup", "--yes"]).starts_with("removed coder-"));
-        assert_eq!(states(&home), Vec::<PathBuf>::new());
-    });
-}
-
-#[test]
 fn what_it_lacks_is_said_before_anything_is_asked() {
     agent_archive();
     in_a_network(|| {
@@ -178,6 +172,128 @@ fn what_it_lacks_is_said_before_anything_is_asked() {
             "agent `coder` needs the gateways `egress` and `supervise`, which this version does not bring\n",
             "hint: start a bundle (bot-bottle's), and say where it is: `--bundle external=ADDRESS`",
         ]);
+        assert_eq!(states(&home), Vec::<PathBuf>::new());
+    });
+}
+
+fn send(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+}
+
+/// That it ended by this signal, before or after it was held, and nothing is left.
+fn ended_by(home: &TempDir, child: Child, signal: Signal) -> Finished {
+    let output = child.wait_with_output().unwrap();
+    let by_itself = output.status.signal() == Some(signal as i32);
+    let finished = Finished::of(output);
+    assert!(by_itself || finished.code == Some(128 + signal as i32), "{:?}: {}", finished.code, finished.stderr);
+    assert_eq!(states(home), Vec::<PathBuf>::new());
+    wait_for("nothing runs", || ours().is_empty());
+    finished
+}
+
+#[test]
+fn a_signal_at_any_moment_leaves_nothing_behind() {
+    agent_archive();
+    in_a_network(|| {
+        let home = home("exec sleep 1000", "");
+        for (number, milliseconds) in
+            [0, 3, 6, 10, 15, 20, 30, 40, 60, 80, 120, 200, 400, 1000, 3000].into_iter().enumerate()
+        {
+            let signal = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP][number % 3];
+            let child =
+                command(&home, &["start", "coder", "--cwd", "--bundle", "external=192.0.2.10"]).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(milliseconds));
+            send(&child, signal);
+            ended_by(&home, child, signal);
+        }
+    });
+}
+
+/// An image that never comes: whoever waits for it can leave.
+#[test]
+fn a_signal_while_the_image_is_read_takes_everything_back() {
+    in_a_network(|| {
+        let home = home("true", "");
+        let image = home.path().join("image");
+        nix::unistd::mkfifo(&image, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut start = command(&home, &["start", "coder", "--bundle", "external=192.0.2.10"]);
+        let child = start.env("BOT_BOTTLE_IMAGE", &image).spawn().unwrap();
+        // It is open from its end too when this is, and then there is nothing to read.
+        let _writer = fs::OpenOptions::new().write(true).open(&image).unwrap();
+        assert_eq!(states(&home).len(), 1);
+        send(&child, Signal::SIGINT);
+        ended_by(&home, child, Signal::SIGINT).exits(130).complains(&["interrupted; nothing was started"]);
+    });
+}
+
+/// Programs that build are ended before us: a stand-in for docker that says when it builds, and what ends it.
+#[test]
+fn a_signal_while_an_image_is_built_ends_the_builder_first() {
+    in_a_network(|| {
+        let home = home("true", "");
+        let bin = home.path().join("bin");
+        fs::create_dir(&bin).unwrap();
+        let script = "#!/bin/sh\n[ \"$1\" = version ] && exec echo 1\n[ \"$1\" = buildx ] && exit 1\n\
+                      trap 'echo ended >>\"$HOME/builder\"; exit 1' TERM\necho building >>\"$HOME/builder\"\nwhile :; do sleep 0.1; done\n";
+        fs::write(bin.join("docker"), script).unwrap();
+        fs::set_permissions(bin.join("docker"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        fs::write(home.path().join(".bot-bottle/contrib/mine/Dockerfile"), "FROM scratch\n").unwrap();
+        let mut start = command(&home, &["start", "coder", "--bundle", "external=192.0.2.10"]);
+        start.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
+        let child = start.spawn().unwrap();
+        let said = || fs::read_to_string(home.path().join("builder")).unwrap_or_default();
+        wait_for("it builds", || said() == "building\n");
+        send(&child, Signal::SIGTERM);
+        ended_by(&home, child, Signal::SIGTERM).exits(143).complains(&["ended by a signal while docker was at work"]);
+        assert_eq!(said(), "building\nended\n");
+    });
+}
+
+#[test]
+fn a_killed_bottle_is_cleared_away_and_its_monitor_is_recorded_so_that_one_that_stays_is_found() {
+    agent_archive();
+    in_a_network(|| {
+        let home = home("echo here; exec sleep 1000", "");
+        let (mut child, _) = running(&home, &["start", "coder", "--bundle", "external=192.0.2.10"]);
+        let [state] = states(&home).try_into().unwrap();
+        let record: serde_json::Value =
+            serde_json::from_slice(&fs::read(state.join("processes.json")).unwrap()).unwrap();
+        let monitor = monitor().unwrap();
+        let stat = fs::read_to_string(format!("/proc/{monitor}/stat")).unwrap();
+        let start_time: u64 = stat.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap().parse().unwrap();
+        assert_eq!(record["processes"][0]["role"], "launcher");
+        assert_eq!(
+            record["processes"][1],
+            serde_json::json!({"role": "monitor", "pid": monitor, "start_time": start_time})
+        );
+        child.kill().unwrap();
+        child.wait().unwrap();
+        wait_for("the monitor goes with its launcher", || ours().is_empty());
+        assert!(command_output(&home, &["cleanup", "--dry-run"]).starts_with("would remove coder-"));
+        assert!(command_output(&home, &["cleanup", "--yes"]).starts_with("removed coder-"));
+        assert_eq!(states(&home), Vec::<PathBuf>::new());
+    });
+}
+
+/// The mark is meant for one end; a boot that is broken off is none.
+#[test]
+fn a_kept_bottle_whose_resume_is_interrupted_is_kept_still() {
+    agent_archive();
+    in_a_network(|| {
+        let home = home("echo here; read line", "");
+        let (child, _) = running(&home, &["start", "coder", "--bundle", "external=192.0.2.10"]);
+        let [state] = states(&home).try_into().unwrap();
+        fs::write(state.join("preserve"), "").unwrap();
+        ends(child);
+        let resume = ["resume", state.file_name().unwrap().to_str().unwrap(), "--bundle", "external=192.0.2.10"];
+        let child = command(&home, &resume).spawn().unwrap();
+        wait_for("it boots", || monitor().is_some());
+        send(&child, Signal::SIGTERM);
+        Finished::of(child.wait_with_output().unwrap()).exits(143).prints("");
+        assert!(state.join("preserve").exists() && state.join("metadata.json").exists());
+        let (child, again) = running(&home, &resume);
+        assert_eq!(again, "here\n");
+        ends(child);
         assert_eq!(states(&home), Vec::<PathBuf>::new());
     });
 }

@@ -2,6 +2,7 @@
 
 use super::super::egress::BundleWord;
 use super::super::quantity::{Bytes, Seconds};
+use super::SandboxPart;
 use crate::manifest::Name;
 use clap::Args;
 use clap::builder::FalseyValueParser;
@@ -68,6 +69,9 @@ pub struct Unattended {
     pub prompt: Option<String>,
 }
 
+/// What an agent gets that asks for nothing.
+pub const USUAL_MEMORY: &str = "2G";
+
 /// The machine around a bottle.
 #[derive(Debug, Args)]
 pub struct MachineArgs {
@@ -80,7 +84,7 @@ pub struct MachineArgs {
     pub cpus: u8,
 
     /// Memory of the guest, taken from the host as it is used (e.g. 4G)
-    #[arg(short, long, value_name = "SIZE", default_value = "2G")]
+    #[arg(short, long, value_name = "SIZE", default_value = USUAL_MEMORY)]
     pub mem: Bytes,
 
     /// What the agent writes goes to a sparse disk of this size, thrown away afterwards, instead of into memory (e.g. 20G)
@@ -94,6 +98,17 @@ pub struct MachineArgs {
     /// How long the guest may take to come up
     #[arg(long, value_name = "TIME", default_value = "60", hide_short_help = true)]
     pub boot_timeout: Seconds,
+
+    /// Show the guest kernel's log on standard error
+    #[arg(long, hide_short_help = true)]
+    pub console: bool,
+
+    /// Run the monitor without its sandbox, or without one layer of it: landlock, seccomp, user or network
+    ///
+    /// Not needed on a kernel that has the layers (`bottle-vmm doctor`), and dangerous: an agent that breaks out of its virtual machine
+    /// finds that much less in its way.
+    #[arg(long, value_name = "LAYER", num_args = 0..=1, require_equals = true, default_missing_value = "all", value_enum, hide_short_help = true)]
+    pub no_sandbox: Vec<SandboxPart>,
 }
 
 const START_EXAMPLES: &str = "\
@@ -115,6 +130,10 @@ pub struct PlanArgs {
     #[command(flatten)]
     pub bottle: BottleArgs,
 
+    /// Where the gateways would be, as for `start`
+    #[arg(long, value_name = "KIND=WHERE")]
+    pub bundle: Option<BundleWord>,
+
     /// As JSON, with everything that is left out for people
     #[arg(long)]
     pub json: bool,
@@ -123,6 +142,7 @@ pub struct PlanArgs {
 const PLAN_EXAMPLES: &str = "\
 Examples:
   bottle-vmm plan coder
+  bottle-vmm plan coder --bundle external=192.0.2.2
   bottle-vmm plan coder --cwd --json | jq .egress_plan.routes";
 
 /// Start a bottle again that was kept, under its identity and in its network

@@ -1,10 +1,10 @@
 //! The command line: what can be typed, its help, and nothing else. Man page and completions are made from it.
 
 mod bench;
-mod bottles;
+pub mod bottles;
 mod images;
 mod kernel;
-mod run;
+pub mod run;
 
 pub use bench::{BenchCommand, BootBench};
 pub use bottles::{BottleArgs, CleanupArgs, ListWhat, MachineArgs, PlanArgs, ResumeArgs, StartArgs, Unattended};
@@ -13,6 +13,7 @@ pub use kernel::KernelCommand;
 pub use run::{NetMode, RunArgs, SandboxPart};
 
 use clap::{Parser, Subcommand};
+use std::path::PathBuf;
 
 /// Run a command in a throw-away microVM
 ///
@@ -77,6 +78,9 @@ pub enum Command {
     ///
     /// Exit code 1 if `run` cannot work.
     Doctor {
+        /// Kernel, as for `run`
+        #[arg(long, value_name = "NAME|PATH", env = "BOTTLE_VMM_KERNEL")]
+        kernel: Option<PathBuf>,
         /// As JSON
         #[arg(long)]
         json: bool,

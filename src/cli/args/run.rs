@@ -9,6 +9,9 @@ use clap::Args;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+/// What a command gets that asks for nothing.
+pub const USUAL_MEMORY: &str = "1G";
+
 /// Run a command in a new bottle
 ///
 /// The command's streams, signals, terminal and exit code are the caller's. Exit codes of our own are docker's: 125 when bottle-vmm
@@ -79,7 +82,7 @@ pub struct RunArgs {
     pub cpus: u8,
 
     /// Memory of the guest, taken from the host as it is used (e.g. 512M, 4G)
-    #[arg(short, long, value_name = "SIZE", default_value = "1G")]
+    #[arg(short, long, value_name = "SIZE", default_value = USUAL_MEMORY)]
     pub mem: Bytes,
 
     /// What the command may write goes to a sparse disk of this size, thrown away afterwards, instead of into memory (e.g. 20G)

@@ -41,15 +41,14 @@ pub(super) fn runtime() -> ProviderRuntime {
     }
 }
 
-pub(super) fn parts(forward: bool, workspace: &WorkspacePlan, host: &Host) -> Result<Parts, ProviderError> {
+pub(super) fn parts(login: Option<Login>, workspace: &WorkspacePlan) -> Parts {
     let mut parts = Parts {
         // Its TLS library does not look where others do.
         env_vars: variables(&[("CODEX_CA_CERTIFICATE", CERTIFICATES)]),
         files: vec![("config.toml", ".codex/config.toml", trust(workspace))],
         ..Parts::default()
     };
-    if forward {
-        let login = read_login(host)?;
+    if let Some(login) = login {
         parts.files.push(("auth.json", ".codex/auth.json", login.dummy));
         if let Ok(name) = Variable::new(TOKEN) {
             parts.routes.extend(route(LOGIN_API, Some(name.clone())));
@@ -57,7 +56,7 @@ pub(super) fn parts(forward: bool, workspace: &WorkspacePlan, host: &Host) -> Re
         }
     }
     parts.routes.extend(route(API, None));
-    Ok(parts)
+    parts
 }
 
 /// A path in a basic string of TOML, whose escapes are JSON's.
@@ -66,14 +65,15 @@ fn trust(workspace: &WorkspacePlan) -> String {
 }
 
 /// A login of the host in two halves.
-struct Login {
+pub(super) struct Login {
     /// For the proxy.
     token: SecretBytes,
     /// For the agent: whose login it is and until when, and nothing that opens anything.
     dummy: String,
 }
 
-fn read_login(host: &Host) -> Result<Login, ProviderError> {
+/// Looked for before anything is asked or written.
+pub(super) fn read_login(host: &Host) -> Result<Login, ProviderError> {
     let path = host.codex_home.clone().unwrap_or_else(|| PathBuf::from("/")).join("auth.json");
     let unreadable = |source: io::Error| ProviderError::NoLogin { path: path.clone(), source };
     let mut text = Zeroizing::new(String::with_capacity(usize::try_from(LOGIN_MAX).unwrap_or_default()));

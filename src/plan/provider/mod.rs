@@ -14,10 +14,10 @@ use std::path::PathBuf;
 use bottle_protocol::SecretBytes;
 use serde::{Deserialize, Serialize};
 
+use super::GUEST_HOME;
 use super::spec::Host;
 use super::state::{State, StateError};
 use super::workspace::WorkspacePlan;
-use super::{GUEST_HOME, PlanError};
 use crate::manifest::Variable;
 use crate::manifest::egress::{Auth, Dlp, OnMatch, Pipelock, Route, Scheme};
 use crate::manifest::provider::{AgentProvider, Template};
@@ -112,6 +112,8 @@ pub struct ProvisionPlan {
     pub env_vars: BTreeMap<Variable, String>,
     /// Names of secrets of the host that only the egress proxy gets.
     pub provisioned_env: BTreeSet<Variable>,
+    /// Its own hosts, as it asks for them; with the manifest's they become the egress plan.
+    pub egress_routes: Vec<Route>,
     pub guest_prompt_file: &'static str,
     pub dirs: Vec<String>,
     pub files: Vec<ProvisionFile>,
@@ -127,7 +129,7 @@ pub(super) struct Provider {
 
 enum Kind {
     Claude { auth_token: Option<Variable> },
-    Codex { forward: bool },
+    Codex { login: Option<codex::Login> },
     Own(own::Description),
 }
 
@@ -156,7 +158,8 @@ impl Provider {
                 Self { runtime: claude::runtime(), kind: Kind::Claude { auth_token: provider.auth_token.clone() } }
             }
             Template::Codex => {
-                Self { runtime: codex::runtime(), kind: Kind::Codex { forward: provider.forward_host_credentials } }
+                let login = provider.forward_host_credentials.then(|| codex::read_login(host)).transpose()?;
+                Self { runtime: codex::runtime(), kind: Kind::Codex { login } }
             }
             Template::Own(name) => {
                 let (runtime, description) = own::read(name.as_str(), host)?;
@@ -178,13 +181,12 @@ impl Provider {
         prompt: &str,
         task: Option<&str>,
         workspace: &WorkspacePlan,
-        host: &Host,
         state: &State,
-    ) -> Result<Provisioned, PlanError> {
+    ) -> Result<Provisioned, StateError> {
         let Self { runtime, kind } = self;
         let mut parts = match kind {
             Kind::Claude { auth_token } => claude::parts(auth_token, workspace),
-            Kind::Codex { forward } => codex::parts(forward, workspace, host)?,
+            Kind::Codex { login } => codex::parts(login, workspace),
             Kind::Own(description) => description.parts(),
         };
         let mut files = vec![];
@@ -204,6 +206,7 @@ impl Provider {
             runtime,
             env_vars: std::mem::take(&mut parts.env_vars),
             provisioned_env: parts.secrets.keys().cloned().collect(),
+            egress_routes: parts.routes.clone(),
             guest_prompt_file: GUEST_PROMPT,
             dirs: dirs.into_iter().collect(),
             files,

@@ -1,4 +1,4 @@
-//! A provider of the user's own: `contrib/NAME/provider.json`, and a Dockerfile beside it if it is to be built.
+//! A provider of the user's own: `contrib/NAME/provider.json`, and a Dockerfile or an image beside it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -61,10 +61,16 @@ pub(super) fn read(name: &str, host: &Host) -> Result<(ProviderRuntime, Descript
     if dockerfile.is_none() && description.image.is_none() {
         return Err(broken("it names no `image`, and there is no Dockerfile beside it".to_owned()));
     }
+    // With a Dockerfile beside it, it is what the result is called; without, where it lies: beside the description, wherever that is used.
+    let image = match (&dockerfile, &description.image) {
+        (_, None) => format!("bot-bottle-{name}:latest"),
+        (Some(_), Some(name)) => name.clone(),
+        (None, Some(written)) => host.image(written, &directory).map_err(|error| broken(error.to_string()))?,
+    };
     let runtime = ProviderRuntime {
         template: name.to_owned(),
         command: description.command.clone(),
-        image: description.image.clone().unwrap_or_else(|| format!("bot-bottle-{name}:latest")),
+        image,
         dockerfile,
         built_in_dockerfile: None,
         prompt_mode: description.prompt_mode.clone(),

@@ -101,6 +101,41 @@ fn a_provider_of_ones_own_is_a_description_and_perhaps_a_dockerfile() {
     assert_eq!(plan.agent_image_ref, "bot-bottle-mine:latest");
     assert_eq!(plan.agent_dockerfile.as_deref(), Some(home.path(".bot-bottle/contrib/mine/Dockerfile").as_path()));
     assert_eq!(plan.egress_plan.token_slots["EGRESS_TOKEN_0"].as_str(), "MINE");
+    assert_eq!(plan.agent_provision.egress_routes[0].host.as_str(), "api.mine.example");
+}
+
+#[test]
+fn an_image_of_ones_own_provider_lies_beside_its_description_unless_it_is_built_there() {
+    let image = |written: &str, dockerfile: bool| {
+        let home = own(&format!(r#"{{"command": "agent", "image": "{written}"}}"#));
+        let home = if dockerfile { home.with(".bot-bottle/contrib/mine/Dockerfile", "FROM scratch\n") } else { home };
+        let prepared = home.prepare(home.spec(), &mut Answers::default()).unwrap();
+        prepared.plan.agent_image_ref.replace(&home.0.path().display().to_string(), "HOME")
+    };
+    assert_eq!(image("agent.tar", false), "HOME/.bot-bottle/contrib/mine/agent.tar");
+    assert_eq!(image("~/agent.tar", false), "HOME/agent.tar");
+    assert_eq!(image("docker-daemon:agent", false), "docker-daemon:agent");
+    assert_eq!(image("agent:latest", true), "agent:latest", "what the result is called");
+}
+
+/// What the Dockerfiles that come with us say, against what plans are made of.
+#[test]
+fn the_dockerfiles_agree_with_the_plans() {
+    for (runtime, package) in [(claude::runtime(), "@anthropic-ai/claude-code"), (codex::runtime(), "@openai/codex")] {
+        let text = runtime.built_in_dockerfile.unwrap();
+        let last = |word: &str| text.lines().filter_map(|line| line.strip_prefix(word)).next_back();
+        assert_eq!(last("USER "), Some(crate::plan::GUEST_USER));
+        assert_eq!(last("WORKDIR "), Some(GUEST_HOME));
+        assert_eq!(last("CMD "), Some(format!("[\"{}\"]", runtime.command).as_str()));
+        assert!(text.contains(&format!("npm install --global {package} ")), "{package}");
+        // What plans, provisioning and the agents themselves take for granted.
+        for needed in ["ca-certificates", "git", &format!("{GUEST_HOME}/.claude/skills")] {
+            assert!(text.split_whitespace().any(|word| word == needed), "{needed}");
+        }
+        // `RUN` is as root until the user is named.
+        let user = text.lines().position(|line| line.starts_with("USER ")).unwrap();
+        assert!(text.lines().skip(user).all(|line| !line.starts_with("RUN ")));
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! state/.lock                    held for the moment in which a bottle's directory comes or goes
 //! state/SLUG/lock                held as long as the bottle's launcher lives
 //! state/SLUG/metadata.json       what brings it back
+//! state/SLUG/origin.json         where it was started, and whose its agent is
 //! state/SLUG/processes.json      whose it is
 //! state/SLUG/preserve            it is not to be removed
 //! state/SLUG/agent … supervise   what each part of the plan needs
@@ -14,7 +15,9 @@
 //! came to nothing leaves nothing.
 
 mod files;
+mod lock;
 pub mod metadata;
+pub mod origin;
 pub mod processes;
 
 use std::fs::{self, File, OpenOptions};
@@ -22,13 +25,14 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::identity::Slug;
 use files::failed;
+use lock::Lock;
 use metadata::{METADATA, Metadata};
-use processes::{Process, Processes};
+use origin::{ORIGIN, Origin};
+use processes::{Process, Processes, ProcessesFile};
 
 const PROCESSES: &str = "processes.json";
 const PRESERVE: &str = "preserve";
@@ -63,11 +67,15 @@ impl StateError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("make room: `bottle-vmm cleanup` removes what killed bottles left".to_owned())
             }
-            Self::Io { action: "make" | "write" | "open", .. } => {
+            Self::Io { action: "make" | "write" | "open" | "lock", .. } => {
                 Some("is the directory yours to write? BOT_BOTTLE_HOME can name another".to_owned())
             }
             Self::Io { .. } | Self::Random(_) => None,
-            Self::Metadata { .. } => Some("`bottle-vmm cleanup` removes what is of no use any more".to_owned()),
+            // Whose it is, is not known either: `cleanup` leaves it alone.
+            Self::Metadata { path, .. } => {
+                let directory = path.parent().unwrap_or(path);
+                Some(format!("write it anew, or give the bottle up: `rm -r {}`", directory.display()))
+            }
             Self::Unknown { there, .. } => Some(match there.as_slice() {
                 [] => "a bottle is kept only if something asked for it; `start` makes a new one".to_owned(),
                 there => crate::manifest::there_are(&there.iter().map(Slug::as_str).collect::<Vec<_>>()),
@@ -90,7 +98,7 @@ pub struct State {
     root: StateRoot,
     slug: Slug,
     keep: bool,
-    _lock: Flock<File>,
+    _lock: Lock,
 }
 
 /// What is found of a bottle.
@@ -196,14 +204,10 @@ impl StateRoot {
         Ok((State { root: self.clone(), slug: slug.clone(), keep: true, _lock: lock }, metadata))
     }
 
-    fn take(&self, slug: &Slug) -> Result<Flock<File>, StateError> {
+    fn take(&self, slug: &Slug) -> Result<Lock, StateError> {
         let path = self.directory(slug).join(LOCK);
-        let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = opened.map_err(failed("open", &path))?;
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-            Errno::EWOULDBLOCK => StateError::Running { slug: slug.clone() },
-            errno => failed("lock", &path)(errno.into()),
-        })
+        let lock = Lock::take(&path).map_err(failed("lock", &path))?;
+        lock.ok_or_else(|| StateError::Running { slug: slug.clone() })
     }
 
     /// Every bottle of which something is there, bot-bottle's too, by name.
@@ -232,16 +236,13 @@ impl StateRoot {
 
     fn look_at(&self, slug: Slug) -> Found {
         let directory = self.directory(&slug);
-        let held = OpenOptions::new().write(true).open(directory.join(LOCK)).is_ok_and(|file| {
-            matches!(Flock::lock(file, FlockArg::LockExclusiveNonblock), Err((_, Errno::EWOULDBLOCK)))
-        });
         let processes = fs::read(directory.join(PROCESSES)).ok();
         let processes = processes.and_then(|bytes| serde_json::from_slice::<Processes>(&bytes).ok());
         Found {
             metadata: Metadata::read(&directory, &slug),
             preserved: directory.join(PRESERVE).exists(),
             alive: processes.map(|processes| processes.alive()).unwrap_or_default(),
-            held,
+            held: Lock::is_held(&directory.join(LOCK)),
             slug,
             directory,
         }
@@ -316,7 +317,23 @@ impl State {
         text.push(b'\n');
         files::write(&directory.join(METADATA), &text)?;
         let processes = Processes::of_launcher().map_err(failed("tell the process of", &directory))?;
-        files::write(&directory.join(PROCESSES), &json(serde_json::to_vec(&processes))?)
+        self.processes().write(&processes)
+    }
+
+    /// Where its processes are told, for whoever starts one.
+    #[must_use]
+    pub fn processes(&self) -> ProcessesFile {
+        ProcessesFile { path: self.directory().join(PROCESSES) }
+    }
+
+    /// Writes where it was started, and whose its agent is.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn originate(&self, origin: &Origin) -> Result<(), StateError> {
+        let path = self.directory().join(ORIGIN);
+        let json = serde_json::to_vec(origin).map_err(|error| failed("write", &path)(error.into()))?;
+        files::write(&path, &json)
     }
 
     /// A file of one part of the plan, whole on the disk when this returns.

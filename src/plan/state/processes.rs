@@ -5,11 +5,15 @@
 
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
+
+use super::StateError;
+use super::files::{self, failed};
 
 /// `/proc/sys/kernel/random/boot_id`: another one after each boot (random(4)).
 fn boot_id() -> io::Result<String> {
@@ -30,6 +34,35 @@ pub struct Process {
     pub pid: i32,
     /// Clock ticks from boot to its start: field 22 of `/proc/PID/stat` (proc_pid_stat(5)).
     pub start_time: u64,
+}
+
+/// Where they are written; of a bottle that is ours.
+#[derive(Clone, Debug)]
+pub struct ProcessesFile {
+    pub(super) path: PathBuf,
+}
+
+impl ProcessesFile {
+    pub(super) fn write(&self, processes: &Processes) -> Result<(), StateError> {
+        let json = serde_json::to_vec(processes).map_err(|error| failed("write", &self.path)(error.into()))?;
+        files::write(&self.path, &json)
+    }
+
+    /// One more, a child of ours: its number is its own until it is waited for.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn add(&self, role: &str, pid: u32) -> Result<(), StateError> {
+        let failed = failed("write", &self.path);
+        let mut processes: Processes =
+            serde_json::from_slice(&fs::read(&self.path).map_err(&failed)?).map_err(|error| failed(error.into()))?;
+        let pid = i32::try_from(pid).map_err(|error| failed(io::Error::other(error)))?;
+        // One that has ended by now needs no finding.
+        if let Some(start_time) = start_time(pid) {
+            processes.processes.push(Process { role: role.to_owned(), pid, start_time });
+        }
+        self.write(&processes)
+    }
 }
 
 impl Processes {
