@@ -263,6 +263,7 @@ fn what_is_resumed_elsewhere_has_the_agent_that_it_was_started_with_and_never_an
         .with("repo/.bot-bottle/agents/theirs.md", &agent("Of the first."))
         .with("other/.bot-bottle/agents/theirs.md", &agent("Of the other."))
         .with("other/.bot-bottle/agents/coder.md", &agent("Of the other."))
+        .with("repo/agent/D", "FROM first\n")
         .with("other/agent/D", "FROM other\n");
     let prompt = |prepared: &Prepared| std::fs::read_to_string(&prepared.plan.prompt_file).unwrap();
     let values = &mut Answers::default();
