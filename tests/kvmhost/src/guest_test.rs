@@ -60,7 +60,7 @@ impl GuestTest {
         }
         let name = test_name(std::thread::current().name(), type_name_of_val(&body));
         let proof = EndMark::random().to_string();
-        match self.run_inside(&name, &proof) {
+        match self.run_inside(&name, &proof).or_else(|error| self.once_more(error, &name, &proof)) {
             Ok(output) => judge(&name, &proof, &output),
             Err(error) => {
                 if let HostError::TimedOut { output, .. } = &error {
@@ -69,6 +69,17 @@ impl GuestTest {
                 panic!("{name}: {}", describe(&error));
             }
         }
+    }
+
+    /// QEMU's emulation of SVM has bugs, by which now and then the host's own kernel dies; of the test that says nothing. What is seen of
+    /// it is printed, and no other failure is tried again.
+    #[expect(clippy::print_stderr, reason = "a test that was run twice says so")]
+    fn once_more(&self, error: HostError, name: &str, proof: &str) -> Result<Output, HostError> {
+        if !error.is_crash_of_the_host() {
+            return Err(error);
+        }
+        eprintln!("AGAIN: {name}: the emulated host's kernel died. {}", describe(&error));
+        self.run_inside(name, proof)
     }
 
     fn run_inside(&self, name: &str, proof: &str) -> Result<Output, HostError> {

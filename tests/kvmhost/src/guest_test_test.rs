@@ -1,4 +1,5 @@
 use super::*;
+use crate::qemu::QemuError;
 
 #[test]
 fn a_test_is_named_by_its_thread_or_by_the_function_of_its_body() {
@@ -24,4 +25,12 @@ fn success_without_the_proof_is_a_failure() {
 #[should_panic(expected = "exit code 101")]
 fn a_failure_inside_is_a_failure() {
     judge("t", "proof", &Output { code: 101, stdout: b"proof".to_vec(), stderr: vec![] });
+}
+
+#[test]
+fn only_the_death_of_the_hosts_kernel_is_a_crash_of_the_host() {
+    let ended = |console: &str| HostError::Qemu(QemuError::Ended { status: "exit 0".into(), console: console.into() });
+    assert!(ended("[  748.4] Kernel panic - not syncing: corrupted stack end detected").is_crash_of_the_host());
+    assert!(!ended("[  12.1] reboot: Power down").is_crash_of_the_host());
+    assert!(!HostError::Signalled { signal: 9 }.is_crash_of_the_host());
 }

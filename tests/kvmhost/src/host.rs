@@ -56,6 +56,11 @@ pub enum HostError {
 }
 
 impl HostError {
+    /// Did the emulated machine's own kernel die, whatever ran on it?
+    pub fn is_crash_of_the_host(&self) -> bool {
+        matches!(self, HostError::Qemu(QemuError::Ended { console, .. }) if console.contains("Kernel panic - not syncing"))
+    }
+
     pub fn hint(&self) -> Option<String> {
         match self {
             HostError::Cache(error) => error.hint(),
