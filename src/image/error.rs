@@ -98,6 +98,10 @@ pub enum ImageError {
     NotAFile { path: PathBuf },
     #[error("`{}` cannot be packed into itself", path.display())]
     Itself { path: PathBuf },
+    #[error("`{}` would be in `{}`, which is to be packed", path.display(), directory.display())]
+    Inside { path: PathBuf, directory: PathBuf },
+    #[error("the cache `{}` is in `{}`, which is to be packed", cache.display(), directory.display())]
+    CacheInside { cache: PathBuf, directory: PathBuf },
     #[error("there is no directory `{}`", path.display())]
     NoDirectory { path: PathBuf },
     #[error("no image is called `{name}`")]
@@ -148,6 +152,8 @@ impl ImageError {
             Self::Exists { .. } => "`--force` replaces it",
             Self::NotAFile { .. } => "name a file",
             Self::Itself { .. } => "name another file with `-o`",
+            Self::Inside { .. } => "name a file outside of it with `-o`",
+            Self::CacheInside { .. } => "XDG_CACHE_HOME names another place for the cache",
             Self::NoDirectory { .. } => "make it, or name another place with `-o`",
             Self::NoSuchImage { .. } => {
                 "`bottle-vmm images` lists what is cached; a digest may be cut short, a source goes by its file name"

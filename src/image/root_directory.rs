@@ -3,12 +3,13 @@
 //! It is read with the caller's own permissions and taken as found: owners and modes are what stat(2) shows, so a root
 //! that was unpacked by an ordinary user belongs to that user in the guest too. An archive keeps the real owners.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::digest::{Digest, Digester};
 use super::erofs::{StoreError, xattr_fits};
@@ -17,10 +18,14 @@ use super::limits::Limits;
 use super::pack::{Contents, Sink};
 use super::tree::{ContentId, Device, Inode, InodeId, Kind, Meta, Time, Tree, TreeError, Xattrs};
 
+const TOO_MANY: &str = "the directory has too many entries";
+
 /// A directory, seen once: paths and what stat(2) says of them, parents before children, sorted by name.
 #[derive(Debug)]
 pub(crate) struct Scan {
     found: Vec<Found>,
+    fingerprint: Digest,
+    began: SystemTime,
 }
 
 #[derive(Debug)]
@@ -31,48 +36,71 @@ struct Found {
     metadata: Metadata,
 }
 
+/// Goes through what is below `root` and on its file system: a directory's names sorted, those in it after all of its own level.
+fn walk(root: &Path, limits: &Limits, mut visit: impl FnMut(Found)) -> Result<(), ImageError> {
+    let metadata = fs::metadata(root).map_err(|error| io(root, error))?;
+    let device = metadata.dev();
+    let mut directories = VecDeque::from([(0, root.to_owned())]);
+    visit(Found { path: root.to_owned(), parent: 0, metadata });
+    let mut count = 1;
+    while let Some((parent, directory)) = directories.pop_front() {
+        let mut inside = list(&directory, limits)?;
+        inside.sort_unstable();
+        for path in inside {
+            let metadata = fs::symlink_metadata(&path).map_err(|error| io(&path, error))?;
+            // What is mounted inside (/proc, a bind mount) is not part of the image; its mount point is.
+            if metadata.is_dir() && metadata.dev() == device {
+                directories.push_back((count, path.clone()));
+            }
+            visit(Found { path, parent, metadata });
+            count += 1;
+        }
+        if count > limits.entries as usize {
+            return Err(ImageError::RootEntry { path: directory, what: TOO_MANY });
+        }
+    }
+    Ok(())
+}
+
+/// Takes in whatever could change the image: a change of contents, owner, mode or attributes moves `ctime`.
+fn digest(digester: &mut Digester, Found { path, metadata, .. }: &Found) {
+    digester.part(path.as_os_str().as_bytes());
+    for number in [metadata.dev(), metadata.ino(), metadata.size(), u64::from(metadata.mode())] {
+        digester.number(number);
+    }
+    for number in [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()] {
+        digester.number(number.cast_unsigned());
+    }
+}
+
+/// That of a scan, which is not kept.
+pub(crate) fn fingerprint(root: &Path, limits: &Limits) -> Result<Digest, ImageError> {
+    let mut digester = Digester::default();
+    walk(root, limits, |found| digest(&mut digester, &found))?;
+    Ok(digester.finish())
+}
+
 impl Scan {
     pub(crate) fn of(root: &Path, limits: &Limits) -> Result<Self, ImageError> {
-        let metadata = fs::metadata(root).map_err(|error| io(root, error))?;
-        let device = metadata.dev();
-        let mut found = vec![Found { path: root.to_owned(), parent: 0, metadata }];
-        let mut next = 0;
-        while let Some(directory) = found.get(next) {
-            // What is mounted inside (/proc, a bind mount) is not part of the image; its mount point is.
-            if directory.metadata.is_dir() && directory.metadata.dev() == device {
-                let path = directory.path.clone();
-                let mut inside = list(&path)?;
-                inside.sort_unstable();
-                for path in inside {
-                    let metadata = fs::symlink_metadata(&path).map_err(|error| io(&path, error))?;
-                    found.push(Found { path, parent: next, metadata });
-                }
-                if found.len() > limits.entries as usize {
-                    return Err(ImageError::RootEntry { path, what: "the directory has too many entries" });
-                }
-            }
-            next += 1;
-        }
-        Ok(Self { found })
+        let (began, mut found, mut digester) = (SystemTime::now(), Vec::new(), Digester::default());
+        walk(root, limits, |one| {
+            digest(&mut digester, &one);
+            found.push(one);
+        })?;
+        Ok(Self { found, fingerprint: digester.finish(), began })
+    }
+
+    /// Before anything was looked at.
+    pub(crate) fn began(&self) -> SystemTime {
+        self.began
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.found.len() < 2
     }
 
-    /// Changes with whatever could change the image: a change of contents, owner, mode or attributes moves `ctime`.
     pub(crate) fn fingerprint(&self) -> Digest {
-        let mut digester = Digester::default();
-        for Found { path, metadata, .. } in &self.found {
-            digester.part(path.as_os_str().as_bytes());
-            for number in [metadata.dev(), metadata.ino(), metadata.size(), u64::from(metadata.mode())] {
-                digester.number(number);
-            }
-            for number in [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()] {
-                digester.number(number.cast_unsigned());
-            }
-        }
-        digester.finish()
+        self.fingerprint
     }
 
     /// Seconds and nanoseconds of the latest change of anything in it.
@@ -167,8 +195,10 @@ fn open(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
 }
 
-fn list(directory: &Path) -> Result<Vec<PathBuf>, ImageError> {
+fn list(directory: &Path, limits: &Limits) -> Result<Vec<PathBuf>, ImageError> {
     let entries = fs::read_dir(directory).map_err(|error| io(directory, error))?;
+    // One more than allowed is enough to be refused.
+    let entries = entries.take(limits.entries as usize + 1);
     entries.map(|entry| Ok(entry.map_err(|error| io(directory, error))?.path())).collect()
 }
 
@@ -216,7 +246,7 @@ fn io(path: &Path, source: std::io::Error) -> ImageError {
 
 fn entry(path: &Path, error: TreeError) -> ImageError {
     let what = match error {
-        TreeError::TooManyInodes => "the directory has too many entries",
+        TreeError::TooManyInodes => TOO_MANY,
         TreeError::NameTooLong => "its name is too long",
         TreeError::SymlinkLoop => "it is behind a loop of symbolic links",
     };

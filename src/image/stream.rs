@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::cache::state;
+use super::digest::Digest;
 use super::tar::Skip;
 
 /// A run of bytes in an open file. Clones read independently of each other.
@@ -31,6 +33,11 @@ impl FileRange {
     pub(crate) fn part(&self, offset: u64, length: u64) -> Self {
         let start = self.position.saturating_add(offset).min(self.end);
         Self { file: Arc::clone(&self.file), position: start, end: start.saturating_add(length).min(self.end) }
+    }
+
+    /// What changes when somebody writes to the file.
+    pub(crate) fn state(&self) -> io::Result<Digest> {
+        Ok(state(&self.file.metadata()?))
     }
 
     pub(crate) fn len(&self) -> u64 {
