@@ -61,6 +61,8 @@ pub enum ImageError {
     Platform { wanted: String, found: Vec<String> },
     #[error("image indexes are nested more than {limit} deep")]
     NestedIndexes { limit: usize },
+    #[error("the image's indexes name more than {limit} images")]
+    ManyManifests { limit: usize },
     #[error("the image has {layers} layers, but its configuration lists {listed}")]
     LayerCount { layers: usize, listed: usize },
     #[error("layer {number} of the image (`{layer}`) cannot be used")]
@@ -173,6 +175,9 @@ fn layer_hint(error: &LayerError) -> Option<String> {
         }
         LayerError::Compression(_) => "layers may be plain or compressed with gzip or zstd",
         LayerError::Changed => "run again when nothing writes to it",
+        LayerError::TooMuchMemory => {
+            "an image may have some 300,000 files: leave caches and build directories out of it"
+        }
         _ => return None,
     };
     Some(hint.to_owned())

@@ -1,4 +1,5 @@
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -194,4 +195,106 @@ fn a_layout_names_nothing_outside_itself() {
         fs::write(place.path("layout/manifest.json"), manifest).unwrap();
         assert!(matches!(place.open_path("layout"), Err(ImageError::MissingPart { .. })), "{config} {layer}");
     }
+}
+
+#[test]
+fn the_bounds_are_shared_by_all_layers() {
+    let place = Place::new();
+    let layers: Vec<_> =
+        (0..3).map(|number| Tar::default().file(&format!("{number}{}", "n".repeat(200)), b"").finish()).collect();
+    let open_with = |layers: &[Vec<u8>], limits: &Limits| {
+        let _absent = fs::remove_file(place.path("image"));
+        fs::write(place.path("image"), docker_archive(layers)).unwrap();
+        open_limited(&Source::Path(place.path("image")), &place.cache, limits, &Silent)
+    };
+    let is = |result: Result<Artifact, ImageError>, part: &str| {
+        let error = result.map(drop).unwrap_err();
+        let inner = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        assert!(inner.contains(part), "{error}: {inner}");
+    };
+    let room_for_two = Limits { memory_bytes: 1700, ..Limits::default() };
+    is(open_with(&layers, &room_for_two), "memory");
+    is(open_with(&layers, &Limits { entries: 2, ..Limits::default() }), "more entries");
+    is(open_with(&layers, &Limits { steps: 2, ..Limits::default() }), "entry `");
+    // Directories that nobody lists take room as well.
+    let implied = Tar::default().file(&"d/".repeat(500), b"").finish();
+    is(open_with(&[implied], &Limits { memory_bytes: 20_000, ..Limits::default() }), "entry `");
+    // What is not there has its size all the same.
+    let sparse = |size: &str| {
+        let map = format!("0,1,{},1", size.parse::<u64>().unwrap() - 1);
+        Tar::default()
+            .pax("GNU.sparse.size", size.as_bytes())
+            .pax("GNU.sparse.map", map.as_bytes())
+            .file(size, b"ab")
+            .finish()
+    };
+    let limits = Limits { unpacked_bytes: 3_000_000, ..Limits::default() };
+    is(open_with(&[sparse("2000000"), sparse("2000001")], &limits), "more than 3000000 bytes");
+    is(
+        open_with(&[sparse("18446744073709551615"), sparse("18446744073709551615")], &limits),
+        "more than 3000000 bytes",
+    );
+    assert_eq!(place.cached(), Vec::<PathBuf>::new());
+    open_with(&[sparse("2000000")], &limits).unwrap();
+    open_with(&layers[..2], &room_for_two).unwrap();
+}
+
+#[test]
+fn indexes_that_name_each_other_over_and_over_come_to_an_end() {
+    let place = Place::new();
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let mut index = json!({ "schemaVersion": 2, "manifests": [] }).to_string().into_bytes();
+    let mut parts = vec![("oci-layout".to_owned(), b"{}".to_vec())];
+    for _ in 0..4 {
+        let descriptor = json!({ "mediaType": kind, "digest": Digest::of(&index).to_string(), "size": index.len() });
+        parts.push((format!("blobs/sha256/{}", Digest::of(&index).hex()), index));
+        index = json!({ "schemaVersion": 2, "manifests": vec![descriptor; 1000] }).to_string().into_bytes();
+    }
+    parts.push(("index.json".to_owned(), index));
+    assert!(matches!(place.open(&archive_of(&parts)), Err(ImageError::ManyManifests { .. })));
+}
+
+#[test]
+fn a_window_that_would_take_all_memory_is_refused() {
+    let place = Place::new();
+    let layer = Tar::default().file("x", &vec![7; 100_000]).finish();
+    let with_window = |log: u32| {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(log).unwrap();
+        // Its size unknown, the frame claims the window as it is.
+        encoder.write_all(&layer).unwrap();
+        let stored = encoder.finish().unwrap();
+        place.open(&archive_of(&oci_parts(std::slice::from_ref(&layer), &[stored], &["linux/amd64"])))
+    };
+    with_window(27).unwrap_err();
+    with_window(25).unwrap();
+}
+
+#[test]
+fn every_flipped_byte_of_an_archive_is_found_or_means_nothing() {
+    let layer = Tar::default().file("f", b"text").symlink("l", "f").finish();
+    let parts = oci_parts(std::slice::from_ref(&layer), &[gzip(&layer)], &["linux/amd64"]);
+    let good = archive_of(&parts);
+    let place = Place::new();
+    let whole_image = place.open(&good).unwrap().digest();
+    let forget = || drop(fs::remove_dir_all(place.path("cache")));
+    let mut harmless = 0;
+    for at in 0..good.len() {
+        forget();
+        let mut wrong = good.clone();
+        wrong[at] ^= 1;
+        match place.open(&wrong) {
+            // Between the parts, and where documents say what nobody needs.
+            Ok(image) => {
+                assert_eq!(image.digest(), whole_image, "byte {at}");
+                harmless += 1;
+            }
+            Err(error) => {
+                assert!(!error.to_string().is_empty());
+                assert_eq!(place.cached(), Vec::<PathBuf>::new(), "byte {at}: {error}");
+            }
+        }
+    }
+    let stated: usize = parts.iter().map(|(_, bytes)| 512 + bytes.len()).sum();
+    assert!(good.len() - harmless > stated - 300, "{harmless} of {} mean nothing", good.len());
 }

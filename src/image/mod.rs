@@ -16,6 +16,8 @@
 //! The two other sources of a tree are `root_directory` and `default_root`.
 
 pub mod artifact;
+mod attributes;
+mod budget;
 mod cache;
 mod config;
 pub(crate) mod crc32c;
@@ -38,6 +40,7 @@ mod tar;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tree;
+mod workers;
 
 use std::fs::{self, File};
 use std::io;

@@ -252,3 +252,27 @@ fn a_directory_with_the_cache_in_it_is_not_packed_into_that_cache() {
         fs::create_dir_all(place.path("cache")).unwrap();
     }
 }
+
+#[test]
+fn a_directory_s_attributes_are_those_that_a_layer_may_have() {
+    let place = Place::new();
+    let file = root_of(&place, "root", "text").join("file");
+    let set = |name: &str, value: &[u8]| xattr::set(&file, name, value);
+    if let Err(error) = set("user.note", b"kept").and_then(|()| set("user.overlay.redirect", b"/etc")) {
+        eprintln!("SKIPPED: no attributes here: {error}");
+        return;
+    }
+    // Only root may have this one.
+    let _refused = set("trusted.overlay.opaque", b"y");
+    let image = place.open_path("root").unwrap();
+    assert_eq!(seen(&image, "file").unwrap().xattrs, [(b"user.note".to_vec(), b"kept".to_vec())]);
+    let values = (0..5).map(|number| set(&format!("user.{number}"), &vec![b'v'; 60_000]));
+    if let Err(error) = values.collect::<Result<(), _>>() {
+        eprintln!("SKIPPED: no large attributes here: {error}");
+        return;
+    }
+    match place.open_path("root").unwrap_err() {
+        ImageError::RootEntry { path, what } => assert!(path.ends_with("file") && what.contains("256 KiB"), "{what}"),
+        other => panic!("{other:?}"),
+    }
+}

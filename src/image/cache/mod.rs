@@ -4,7 +4,7 @@
 //! <cache>/v1.3/<image id>-<compression>.bottle   an artifact; its times are those of its making and of its last use (atime)
 //! <cache>/v1.3/sources/<place>                   which image a file or directory, as it was when it was read, came to
 //! <cache>/v1.3/locks/<image id>-<compression>    held, and there, while the artifact is made
-//! <cache>/v1.3/drafts/                           files in the making, where the file system has none without a name
+//! <cache>/v1.3/drafts/                           files in the making, where the file system has none without a name; the moment before one takes another's place
 //! ```
 //!
 //! Any number of processes may use it at once. A file gets its name when it is complete and on the disk, so a process

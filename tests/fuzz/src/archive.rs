@@ -13,8 +13,8 @@ pub fn open(archive: &[u8]) -> Result<(), ImageError> {
     let directory = tempfile::tempdir_in("/dev/shm").expect("room in memory");
     let path = directory.path().join("image.tar");
     std::fs::write(&path, archive).expect("room in memory");
-    let cache = Cache::at(&directory.path().join("cache"))?;
-    let limits = Limits { unpacked_bytes: 16 << 20, entries: 2000, name_bytes: 1 << 20 };
+    let cache = Cache::at(&directory.path().join("cache"));
+    let limits = Limits { unpacked_bytes: 16 << 20, entries: 2000, memory_bytes: 4 << 20, steps: 1 << 20 };
     open_limited(&Source::Path(path), &cache, &limits, &Silent).map(drop)
 }
 
