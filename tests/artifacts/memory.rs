@@ -43,7 +43,7 @@ fn layout(directory: &Path, write: impl Fn(&mut Layer)) {
     let mut layer = BufWriter::new(Hashed { inner: GzEncoder::new(file, Compression::fast()), hash: Sha256::new() });
     write(&mut layer);
     layer.write_all(&[0; 1024]).unwrap();
-    let Hashed { inner, hash } = layer.into_inner().unwrap();
+    let Hashed { inner, hash } = layer.into_inner().map_err(io::IntoInnerError::into_error).unwrap();
     let (diff_id, digest) = (hex(hash), hex(inner.finish().unwrap().hash));
     fs::rename(blobs.join("layer"), blobs.join(&digest)).unwrap();
     let document = |text: String| {
