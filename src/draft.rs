@@ -1,28 +1,36 @@
 //! A file that has no name until it is complete, or never gets one. Law: files only.
 //!
 //! `O_TMPFILE` and linkat(2): such a file vanishes with its last descriptor, SIGKILL and power cuts included. Where the
-//! file system has no such files (NFS, some overlays), a named one under a lock does: the next draft sweeps those whose
-//! lock nobody holds.
+//! file system has no such files (NFS, some overlays), a named one under a lock does, and for the moment before it takes another
+//! file's place every draft has a name under a lock: the next draft sweeps those whose lock nobody holds.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, RenameFlags, renameat2};
-use nix::unistd::linkat;
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, RenameFlags, openat, renameat2};
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{UnlinkatFlags, geteuid, linkat, unlinkat};
 
 /// Where the fallback's files lie, unless the directory has a better name for it.
 pub(crate) const DRAFTS: &str = ".bottle-vmm-drafts";
 /// Another process may put a file of the same name there again and again, but hardly so often.
 const ATTEMPTS: usize = 16;
 
+/// Tells the drafts of one process apart.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
 #[derive(Debug)]
 pub(crate) struct Draft {
     file: File,
     named: Option<Named>,
+    /// Where names under a lock are.
+    drafts: PathBuf,
 }
 
 /// What becomes of a file that has the name already.
@@ -48,6 +56,44 @@ struct Named {
     _lock: Flock<File>,
 }
 
+impl Named {
+    /// A name in `drafts` for the file that `make` makes there or links to it. The lock is a shared one: the sweep wants it for itself,
+    /// and who finds the file under its last name may share it already.
+    fn new<T>(
+        drafts: &Path,
+        make: impl Fn(&Path) -> io::Result<T>,
+        handle: impl Fn(&T) -> io::Result<File>,
+    ) -> io::Result<(T, Self)> {
+        for _ in 0..ATTEMPTS {
+            make_directory(drafts)?;
+            if !is_ours(drafts)? {
+                // In /tmp, say: whoever has it could put another file under the name.
+                return Err(io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    format!("`{}` is another's", drafts.display()),
+                ));
+            }
+            sweep(drafts)?;
+            let path = drafts.join(format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
+            let made = match make(&path) {
+                // The latter: whoever ended last took the directory along.
+                Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {
+                    continue;
+                }
+                made => made?,
+            };
+            let lock =
+                handle(&made).and_then(|file| Ok(Flock::lock(file, FlockArg::LockShared).map_err(|(_, errno)| errno)?));
+            let lock = lock.inspect_err(|_| drop(fs::remove_file(&path)))?;
+            // A sweep may have come between making it and locking it.
+            if path.exists() {
+                return Ok((made, Self { path, _lock: lock }));
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+}
+
 impl Drop for Named {
     fn drop(&mut self) {
         // After publishing there is nothing under this name any more.
@@ -60,39 +106,28 @@ impl Drop for Named {
 impl Draft {
     /// On the file system of `directory`; the fallback's files lie in `drafts` inside it. What `mode` allows, the umask may still forbid.
     pub(crate) fn new(directory: &Path, drafts: &str, mode: u32) -> io::Result<Self> {
+        let drafts = directory.join(drafts);
+        // What the dead left there may be as large as an image.
+        if matches!(sweep(&drafts), Ok(1..)) {
+            // Another draft in it keeps the directory.
+            let _kept = fs::remove_dir(&drafts);
+        }
         let unnamed =
             OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).mode(mode).open(directory);
         match unnamed {
-            Ok(file) => Ok(Self { file, named: None }),
+            Ok(file) => Ok(Self { file, named: None, drafts }),
             Err(error) => match Errno::from_raw(error.raw_os_error().unwrap_or_default()) {
                 // "Not here", as file systems and kernels without O_TMPFILE put it (open(2)).
-                Errno::EOPNOTSUPP | Errno::EISDIR | Errno::ENOENT | Errno::EINVAL => {
-                    Self::named(&directory.join(drafts), mode)
-                }
+                Errno::EOPNOTSUPP | Errno::EISDIR | Errno::ENOENT | Errno::EINVAL => Self::named(&drafts, mode),
                 _ => Err(error),
             },
         }
     }
 
     pub(crate) fn named(drafts: &Path, mode: u32) -> io::Result<Self> {
-        for number in 0..ATTEMPTS {
-            make_directory(drafts)?;
-            sweep(drafts)?;
-            let path = drafts.join(format!("{}-{number}", std::process::id()));
-            let file = match OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path) {
-                // The latter: whoever ended last took the directory along.
-                Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {
-                    continue;
-                }
-                opened => opened?,
-            };
-            let lock = Flock::lock(file.try_clone()?, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
-            // A sweep may have come between making it and locking it.
-            if file.metadata()?.nlink() > 0 {
-                return Ok(Self { file, named: Some(Named { path, _lock: lock }) });
-            }
-        }
-        Err(io::ErrorKind::AlreadyExists.into())
+        let create = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path);
+        let (file, named) = Named::new(drafts, create, File::try_clone)?;
+        Ok(Self { file, named: Some(named), drafts: drafts.to_owned() })
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -156,13 +191,9 @@ impl Draft {
 
     /// There is one file of that name at any moment: the old one, then this one.
     fn replace(&self, path: &Path) -> io::Result<()> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let beside = path.with_file_name(format!(".{name}.{}", std::process::id()));
-        ignore_missing(fs::remove_file(&beside))?;
-        self.link(&beside)?;
-        fs::rename(&beside, path).inspect_err(|_| {
-            let _gone = fs::remove_file(&beside);
-        })
+        let link = |name: &Path| Ok(self.link(name)?);
+        let ((), named) = Named::new(&self.drafts, link, |()| self.file.try_clone())?;
+        fs::rename(&named.path, path)
     }
 
     /// For where a file has one name only.
@@ -187,25 +218,49 @@ pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+/// A directory that nobody else can have made.
+fn is_ours(directory: &Path) -> io::Result<bool> {
+    let metadata = fs::symlink_metadata(directory)?;
+    Ok(metadata.is_dir() && metadata.uid() == geteuid().as_raw())
+}
+
+/// Removes the drafts of processes that are no more, whose locks went with them; tells how many. A directory of somebody else, or a
+/// link to one, is left alone: it stands where others may put things, too.
+pub(crate) fn sweep(drafts: &Path) -> io::Result<usize> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut directory = match Dir::open(drafts, flags, Mode::empty()) {
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EACCES) => return Ok(0),
+        opened => opened?,
+    };
+    if fstat(&directory)?.st_uid != geteuid().as_raw() {
+        return Ok(0);
+    }
+    let names: Vec<_> = directory.iter().flatten().map(|entry| entry.file_name().to_owned()).collect();
+    let mut removed = 0;
+    for name in names {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let Ok(file) = openat(&directory, name.as_c_str(), flags, Mode::empty()) else { continue };
+        // Held until it is gone: who made the file this moment waits for the lock, and then finds the file gone.
+        let Ok(Some(_lock)) = abandoned(file.into()) else { continue };
+        match unlinkat(&directory, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
+            Ok(()) => removed += 1,
+            // `.` and `..`, which are locked as easily.
+            Err(Errno::ENOENT | Errno::EISDIR | Errno::EINVAL) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(removed)
+}
+
+/// The lock of a file that nobody else has one of; `None` if somebody has.
+pub(crate) fn abandoned(file: File) -> io::Result<Option<Flock<File>>> {
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(errno.into()),
     }
 }
 
-/// Removes the drafts of processes that are no more: their locks went with them.
-pub(crate) fn sweep(drafts: &Path) -> io::Result<()> {
-    let entries = match fs::read_dir(drafts) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
-        let path = entry?.path();
-        let Ok(file) = OpenOptions::new().write(true).open(&path) else { continue };
-        if Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok() {
-            ignore_missing(fs::remove_file(&path))?;
-        }
-    }
-    Ok(())
-}
+#[cfg(test)]
+#[path = "draft_test.rs"]
+mod tests;

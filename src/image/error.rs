@@ -61,6 +61,8 @@ pub enum ImageError {
     Platform { wanted: String, found: Vec<String> },
     #[error("image indexes are nested more than {limit} deep")]
     NestedIndexes { limit: usize },
+    #[error("the image's indexes name more than {limit} images")]
+    ManyManifests { limit: usize },
     #[error("the image has {layers} layers, but its configuration lists {listed}")]
     LayerCount { layers: usize, listed: usize },
     #[error("layer {number} of the image (`{layer}`) cannot be used")]
@@ -98,6 +100,10 @@ pub enum ImageError {
     NotAFile { path: PathBuf },
     #[error("`{}` cannot be packed into itself", path.display())]
     Itself { path: PathBuf },
+    #[error("`{}` would be in `{}`, which is to be packed", path.display(), directory.display())]
+    Inside { path: PathBuf, directory: PathBuf },
+    #[error("the cache `{}` is in `{}`, which is to be packed", cache.display(), directory.display())]
+    CacheInside { cache: PathBuf, directory: PathBuf },
     #[error("there is no directory `{}`", path.display())]
     NoDirectory { path: PathBuf },
     #[error("no image is called `{name}`")]
@@ -148,6 +154,8 @@ impl ImageError {
             Self::Exists { .. } => "`--force` replaces it",
             Self::NotAFile { .. } => "name a file",
             Self::Itself { .. } => "name another file with `-o`",
+            Self::Inside { .. } => "name a file outside of it with `-o`",
+            Self::CacheInside { .. } => "XDG_CACHE_HOME names another place for the cache",
             Self::NoDirectory { .. } => "make it, or name another place with `-o`",
             Self::NoSuchImage { .. } => {
                 "`bottle-vmm images` lists what is cached; a digest may be cut short, a source goes by its file name"
@@ -167,6 +175,9 @@ fn layer_hint(error: &LayerError) -> Option<String> {
         }
         LayerError::Compression(_) => "layers may be plain or compressed with gzip or zstd",
         LayerError::Changed => "run again when nothing writes to it",
+        LayerError::TooMuchMemory => {
+            "an image may have some 300,000 files: leave caches and build directories out of it"
+        }
         _ => return None,
     };
     Some(hint.to_owned())

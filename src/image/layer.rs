@@ -7,6 +7,7 @@
 
 use std::io::{self, BufReader, Read};
 
+use super::budget::{Budget, Exceeded};
 use super::digest::{Digest, HashingReader};
 use super::merge::EntryError;
 use super::stream::{Compression, FileRange, Meter, Metered, READ, ReadToSkip};
@@ -36,8 +37,12 @@ pub enum LayerError {
     Digest { what: &'static str, expected: String, found: String },
     #[error("the layers unpack to more than {limit} bytes")]
     TooLarge { limit: u64 },
-    #[error("the layers hold more than {limit} entries, or too many names and attributes")]
-    TooManyEntries { limit: u32 },
+    #[error("the layers hold more entries than an image may have")]
+    TooManyEntries,
+    #[error(
+        "the layers have more entries, or longer names and attributes, than the memory that an image may take has room for"
+    )]
+    TooMuchMemory,
     #[error("entry `{entry}`")]
     Entry {
         entry: String,
@@ -48,33 +53,26 @@ pub enum LayerError {
     Changed,
 }
 
-/// Entries, and bytes of names and attributes, that may still come; shared by the layers of an image.
-#[derive(Debug)]
-pub(crate) struct EntryBudget {
-    pub(crate) entries: u32,
-    pub(crate) name_bytes: u64,
-}
-
-impl EntryBudget {
-    fn spend(&mut self, entry: &Entry) -> Option<()> {
-        let xattrs: usize = entry.meta.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
-        self.entries = self.entries.checked_sub(1)?;
-        self.name_bytes = self.name_bytes.checked_sub((entry.path.len() + xattrs) as u64)?;
-        Some(())
+impl From<Exceeded> for LayerError {
+    fn from(exceeded: Exceeded) -> Self {
+        match exceeded {
+            Exceeded::Entries => Self::TooManyEntries,
+            Exceeded::Bytes => Self::TooMuchMemory,
+        }
     }
 }
 
 impl Layer {
     /// All entries in order, digests checked.
-    pub(crate) fn entries(&self, meter: &Meter, mut budget: EntryBudget) -> Result<Vec<Entry>, LayerError> {
+    pub(crate) fn entries(&self, meter: &Meter, budget: &Budget) -> Result<Vec<Entry>, LayerError> {
         let compression = Compression::of(&self.blob).map_err(LayerError::Read)?;
         let mut stored = HashingReader::new(BufReader::with_capacity(READ, self.blob.clone()));
         // Of a plain layer the two digests are of the same bytes, and hashing is the dearest part of this.
         let (entries, diff_id, blob_digest) = if compression == Compression::Plain {
-            let (entries, digest) = list(self.blob.clone(), meter, &mut budget)?;
+            let (entries, digest) = list(self.blob.clone(), meter, budget)?;
             (entries, digest, digest)
         } else {
-            let (entries, digest) = list(open(compression, &mut stored)?, meter, &mut budget)?;
+            let (entries, digest) = list(open(compression, &mut stored)?, meter, budget)?;
             io::copy(&mut stored, &mut io::sink()).map_err(LayerError::Read)?;
             (entries, digest, stored.digest())
         };
@@ -122,15 +120,19 @@ fn open<'r>(compression: Compression, stored: impl Read + 'r) -> Result<Box<dyn 
 }
 
 /// The entries of a tar stream and the digest of all of it: also of what follows its end mark.
-fn list(stream: impl Read, meter: &Meter, budget: &mut EntryBudget) -> Result<(Vec<Entry>, Digest), LayerError> {
-    let limit = budget.entries;
+fn list(stream: impl Read, meter: &Meter, budget: &Budget) -> Result<(Vec<Entry>, Digest), LayerError> {
     let failed = |error| if meter.is_exceeded() { LayerError::TooLarge { limit: meter.limit() } } else { error };
     let mut hashing = HashingReader::new(Metered::new(stream, meter));
     let mut archive = Archive::new(ReadToSkip(BufReader::with_capacity(READ, &mut hashing)));
     let mut entries = Vec::new();
     // The meter ends a reading with an I/O error; `failed` gives it its name back.
     while let Some(entry) = archive.next().map_err(|error| failed(error.into()))? {
-        budget.spend(&entry).ok_or(LayerError::TooManyEntries { limit })?;
+        budget.spend_entry(&entry)?;
+        // Holes take no room in the archive, and none on the disk to speak of; but all of them has to be gone through.
+        meter.add(archive.hole_bytes());
+        if meter.is_exceeded() {
+            return Err(LayerError::TooLarge { limit: meter.limit() });
+        }
         entries.push(entry);
     }
     archive.into_inner().skip(u64::MAX).map_err(|error| failed(LayerError::Read(error)))?;

@@ -2,24 +2,24 @@
 //! and trees, no archive formats.
 
 use std::io::Read;
-use std::num::NonZero;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
 
+use super::budget::{Budget, IMPLIED_DIRECTORY};
 use super::erofs::StoreError;
 use super::error::ImageError;
-use super::layer::{EntryBudget, Layer, LayerError};
+use super::layer::{Layer, LayerError};
 use super::limits::Limits;
 use super::merge;
 use super::pack::{Contents, Sink};
-use super::stream::Meter;
+use super::stream::{Compression, Meter};
 use super::tar::Entry;
 use super::tree::{ContentId, Tree};
+use super::workers;
 use crate::progress::Progress;
 
-/// How often progress is told while layers are read.
-const TICK: Duration = Duration::from_millis(100);
+/// Layers that are read at once: each may take some megabytes for headers and sparse maps.
+const READERS: usize = 4;
+/// Zstandard's decoder keeps a window, of a size that the layer claims (see `stream`).
+const ZSTD_READERS: usize = 2;
 
 /// The files of a merged tree: a content is (layer, number of the entry in it).
 #[derive(Debug)]
@@ -35,12 +35,13 @@ impl Layered {
         progress: &dyn Progress,
     ) -> Result<(Tree, Self), ImageError> {
         progress.step_of_bytes("reading layers");
-        let lists = list_all(&layers, limits, progress)?;
-        let mut tree = Tree::new(limits.entries);
-        let mut left = limits.entries;
+        let budget = Budget::new(limits.entries, limits.memory_bytes);
+        let lists = list_all(&layers, limits, &budget, progress)?;
+        // All that is listed has its place already; what is left is for directories that nobody lists.
+        let listed: u64 = lists.iter().map(|list| list.len() as u64).sum();
+        let inodes = 1 + listed + budget.bytes_left() / IMPLIED_DIRECTORY;
+        let mut tree = Tree::new(u32::try_from(inodes).unwrap_or(u32::MAX)).with_steps(limits.steps);
         for (index, (layer, entries)) in (0..).zip(layers.iter().zip(lists)) {
-            let merged = u32::try_from(entries.len()).ok().and_then(|count| left.checked_sub(count));
-            left = merged.ok_or_else(|| failed(layer, index, LayerError::TooManyEntries { limit: limits.entries }))?;
             merge::apply(&mut tree, index, entries).map_err(|error| failed(layer, index, error))?;
         }
         Ok((tree, Self { layers }))
@@ -93,42 +94,29 @@ fn failed(layer: &Layer, index: u32, source: LayerError) -> ImageError {
 
 /// The entries of every layer. Hashing and decompressing is what takes the time, and layers are independent of each
 /// other in it; the first error in layer order is the one that is told.
-fn list_all(layers: &[Layer], limits: &Limits, progress: &dyn Progress) -> Result<Vec<Vec<Entry>>, ImageError> {
+fn list_all(
+    layers: &[Layer],
+    limits: &Limits,
+    budget: &Budget,
+    progress: &dyn Progress,
+) -> Result<Vec<Vec<Entry>>, ImageError> {
     let meter = Meter::new(limits.unpacked_bytes);
     let total = layers.iter().map(|layer| layer.blob.len()).sum();
     let mut lists: Vec<Option<Result<Vec<Entry>, LayerError>>> = layers.iter().map(|_| None).collect();
-    let workers = std::thread::available_parallelism().map_or(1, NonZero::get).min(layers.len());
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        let (sender, finished) = mpsc::channel();
-        for _ in 0..workers {
-            let (sender, meter, next) = (sender.clone(), &meter, &next);
-            scope.spawn(move || {
-                while let Some((index, layer)) = layers.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed)) {
-                    let budget = EntryBudget { entries: limits.entries, name_bytes: limits.name_bytes };
-                    let list = layer.entries(meter, budget);
-                    let failed = list.is_err();
-                    if sender.send((index, list)).is_err() || failed {
-                        // Nobody needs the rest.
-                        next.store(usize::MAX / 2, Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-        drop(sender);
-        let mut done = 0;
-        loop {
-            match finished.recv_timeout(TICK) {
-                Ok((index, list)) => {
-                    done += layers[index].blob.len();
-                    lists[index] = Some(list);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+    let window = |layer: &Layer| Compression::of(&layer.blob).is_ok_and(|compression| compression == Compression::Zstd);
+    let threads = workers::at_most(if layers.iter().any(window) { ZSTD_READERS } else { READERS });
+    let mut done = 0;
+    workers::each(
+        (layers.len(), threads),
+        || |index: usize| layers[index].entries(&meter, budget),
+        |result| {
+            if let Some((index, list)) = result {
+                done += layers[index].blob.len();
+                lists[index] = Some(list);
             }
             progress.advance(done, total);
-        }
-    });
+        },
+    );
     let numbered = (0..).zip(layers).zip(lists);
     // A list is missing only after an error, which then ends the collection, wherever it stands.
     let (failures, lists): (Vec<_>, Vec<_>) =

@@ -4,9 +4,10 @@
 //! Paths are relative to the root whatever they look like; a parent that is a symbolic link is followed inside the root,
 //! so `a -> /etc` and then `a/x` makes the *guest's* `/etc/x`. Source: OCI image-spec, layer.md, "Applying Changesets".
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
-use super::erofs::{xattr_fits, xattrs_fit};
+use super::attributes::is_storable;
+use super::erofs::{device_fits, xattrs_fit};
 use super::layer::LayerError;
 use super::tar::{Entry, EntryKind};
 use super::tree::{ContentId, Inode, InodeId, Kind, Meta, NAME_MAX, Tree, TreeError};
@@ -18,8 +19,10 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Other names with this prefix are AUFS's own book-keeping.
 const RESERVED: &[u8] = b".wh..wh.";
 
-/// `PATH_MAX` with its NUL: symlink(2) takes no longer target.
-const SYMLINK_MAX: usize = 4095;
+/// `PATH_MAX` with its NUL: no system call takes a longer path, so nobody can have unpacked one.
+const PATH_MAX: usize = 4095;
+/// Of symlink(2), too.
+const SYMLINK_MAX: usize = PATH_MAX;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
@@ -43,6 +46,12 @@ pub enum EntryError {
     Attributes,
     #[error("is one more than an image may have")]
     TooMany,
+    #[error("is too far behind directories and symbolic links, with all entries before it")]
+    TooFar,
+    #[error("has a path of more than {PATH_MAX} bytes")]
+    PathTooLong,
+    #[error("is device {major}:{minor}, and Linux has none beyond 4095:1048575")]
+    Device { major: u32, minor: u32 },
 }
 
 impl From<TreeError> for EntryError {
@@ -51,6 +60,7 @@ impl From<TreeError> for EntryError {
             TreeError::SymlinkLoop => Self::SymlinkLoop,
             TreeError::NameTooLong => Self::NameTooLong,
             TreeError::TooManyInodes => Self::TooMany,
+            TreeError::TooManySteps => Self::TooFar,
         }
     }
 }
@@ -66,10 +76,12 @@ pub(crate) fn apply(tree: &mut Tree, layer: u32, entries: Vec<Entry>) -> Result<
         })
         .collect();
     // Whiteouts are of lower layers only, wherever in the stream they stand; so they go first.
-    let mut fresh = HashSet::new();
+    let mut fresh = Fresh::default();
     for entry in &entries {
         if entry.kind == EntryKind::Directory {
-            fresh.extend(replaced(tree, &entry.path));
+            if let Some(names) = replaced(tree, &entry.path).map_err(|source| failed(&entry.path, source))? {
+                fresh.insert(&names);
+            }
         } else {
             hide(tree, &entry.path, &fresh).map_err(|source| failed(&entry.path, source))?;
         }
@@ -84,11 +96,47 @@ pub(crate) fn apply(tree: &mut Tree, layer: u32, entries: Vec<Entry>) -> Result<
 
 /// The path of a directory that the layer puts where something else was. Whiteouts below it, if they come after it, hide nothing of
 /// lower layers: where a link that was there led is none of their business. Those before it still go through the link, as with docker.
-fn replaced(tree: &Tree, path: &[u8]) -> Option<Vec<u8>> {
-    let names = components(path).ok()?;
-    let (&name, parents) = names.split_last()?;
-    let there = tree.child(tree.find_directory(parents).ok()??, name)?;
-    (!tree.get(there).kind.is_directory()).then(|| names.join(&b'/'))
+fn replaced<'p>(tree: &mut Tree, path: &'p [u8]) -> Result<Option<Vec<Name<'p>>>, EntryError> {
+    let Ok(names) = components(path) else { return Ok(None) };
+    let Some((&name, parents)) = names.split_last() else { return Ok(None) };
+    let parent = match tree.find_directory(parents) {
+        Err(TreeError::TooManySteps) => return Err(EntryError::TooFar),
+        // It will be said of the entry itself, unless a directory takes the place of what is wrong.
+        found => found.ok().flatten(),
+    };
+    let there = parent.and_then(|parent| tree.child(parent, name));
+    Ok(there.is_some_and(|there| !tree.get(there).kind.is_directory()).then_some(names))
+}
+
+/// Paths of directories that a layer puts where something else was. Names are joined by NUL, which is in none of them and comes before
+/// all else; and no path is in here that is below another one. So the one that a path is below, if any, is the last one before it.
+#[derive(Default)]
+struct Fresh(BTreeSet<Vec<u8>>);
+
+impl Fresh {
+    fn insert(&mut self, names: &[Name<'_>]) {
+        if self.has_above(names) {
+            return;
+        }
+        let path = names.join(&0);
+        let below = |other: &Vec<u8>| other.strip_prefix(&*path).is_some_and(|rest| rest.first() == Some(&0));
+        while let Some(other) = self.0.range(path.clone()..).next().filter(|other| below(other)).cloned() {
+            self.0.remove(&other);
+        }
+        self.0.insert(path);
+    }
+
+    /// Is this path one of them, or below one?
+    fn has_above(&self, names: &[Name<'_>]) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        let path = names.join(&0);
+        let before = self.0.range(..=path.clone()).next_back();
+        before
+            .and_then(|before| path.strip_prefix(&**before))
+            .is_some_and(|rest| matches!(rest.first(), None | Some(0)))
+    }
 }
 
 fn failed(path: &[u8], source: EntryError) -> LayerError {
@@ -97,6 +145,9 @@ fn failed(path: &[u8], source: EntryError) -> LayerError {
 
 /// The names of a path, `.` and `..` resolved as text, as docker does it before anything is looked up.
 fn components(path: &[u8]) -> Result<Vec<&[u8]>, EntryError> {
+    if path.len() > PATH_MAX {
+        return Err(EntryError::PathTooLong);
+    }
     let mut names = Vec::new();
     for name in path.split(|&byte| byte == b'/') {
         match name {
@@ -118,11 +169,11 @@ fn is_whiteout(path: &[Name<'_>]) -> bool {
 
 type Name<'a> = &'a [u8];
 
-fn hide(tree: &mut Tree, path: &[u8], fresh: &HashSet<Vec<u8>>) -> Result<(), EntryError> {
+fn hide(tree: &mut Tree, path: &[u8], fresh: &Fresh) -> Result<(), EntryError> {
     let names = components(path)?;
     let Some((&name, parents)) = names.split_last() else { return Ok(()) };
     let Some(hidden) = name.strip_prefix(WHITEOUT) else { return Ok(()) };
-    if !fresh.is_empty() && (1..=parents.len()).any(|depth| fresh.contains(&parents[..depth].join(&b'/'))) {
+    if fresh.has_above(parents) {
         return Ok(());
     }
     let Some(directory) = tree.find_directory(parents)? else { return Ok(()) };
@@ -170,6 +221,9 @@ fn add(tree: &mut Tree, entry: Entry, content: ContentId, lower: Option<InodeId>
             Kind::Symlink(symlink_target(target)?)
         }
         EntryKind::File { size } => Kind::File { size, content },
+        EntryKind::CharDevice(device) | EntryKind::BlockDevice(device) if !device_fits(device) => {
+            return Err(EntryError::Device { major: device.major, minor: device.minor });
+        }
         EntryKind::CharDevice(device) => Kind::CharDevice(device),
         EntryKind::BlockDevice(device) => Kind::BlockDevice(device),
         EntryKind::Fifo => Kind::Fifo,
@@ -192,7 +246,7 @@ fn add_directory(tree: &mut Tree, parent: InodeId, name: Name<'_>, meta: Meta) -
 }
 
 /// The last component is not followed: a hard link may be to a symbolic link.
-fn link_target(tree: &Tree, path: &[u8]) -> Result<InodeId, EntryError> {
+fn link_target(tree: &mut Tree, path: &[u8]) -> Result<InodeId, EntryError> {
     let shown = || String::from_utf8_lossy(path).into_owned();
     let names = components(path)?;
     let Some((&name, parents)) = names.split_last() else {
@@ -216,14 +270,9 @@ fn symlink_target(target: Vec<u8>) -> Result<Box<[u8]>, EntryError> {
     Ok(target.into())
 }
 
-/// Without the attributes that no root file system can or should have: those EROFS has no number for, and overlayfs's
-/// own, with which a layer could redirect the guest's overlay mount.
 fn storable(mut meta: Meta) -> Meta {
-    let keep = |name: &[u8], value: &[u8]| {
-        xattr_fits(name, value) && !name.starts_with(b"trusted.overlay.") && !name.starts_with(b"user.overlay.")
-    };
-    if meta.xattrs.iter().any(|(name, value)| !keep(name, value)) {
-        meta.xattrs = meta.xattrs.into_iter().filter(|(name, value)| keep(name, value)).collect();
+    if meta.xattrs.iter().any(|(name, value)| !is_storable(name, value)) {
+        meta.xattrs = meta.xattrs.into_iter().filter(|(name, value)| is_storable(name, value)).collect();
     }
     meta
 }

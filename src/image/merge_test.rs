@@ -2,11 +2,11 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::{EntryError, apply};
+use super::{EntryError, Fresh, apply};
 use crate::image::layer::LayerError;
 use crate::image::stream::ReadToSkip;
 use crate::image::tar::{Archive, Entry, EntryKind};
-use crate::image::testing::Tar;
+use crate::image::testing::{Tar, header, seal};
 use crate::image::tree::{ContentId, Device, InodeId, Kind, Meta, Tree};
 
 fn entries(tar: Tar) -> Vec<Entry> {
@@ -433,4 +433,77 @@ fn more_attributes_than_an_inode_has_room_for_are_refused() {
     }
     let error = merge([tar.file("file", b"")]).err().unwrap();
     assert!(matches!(error, LayerError::Entry { source: EntryError::Attributes, .. }), "{error}");
+}
+
+#[test]
+fn devices_that_linux_does_not_have_are_refused() {
+    let device = |major: u32, minor: u32| {
+        let mut block = header(b'c', b"x", b"", 0o600, 0);
+        block[156] = b'3';
+        block[329..345].copy_from_slice(format!("{major:07o}\0{minor:07o}\0").as_bytes());
+        tar().raw(seal(block), b"")
+    };
+    let tree = merge([device(4095, 1_048_575)]).unwrap();
+    let id = tree.child(InodeId::ROOT, b"x").unwrap();
+    assert_eq!(tree.get(id).kind, Kind::CharDevice(Device { major: 4095, minor: 1_048_575 }));
+    // Masked it would be another one: 4097 is 1, and 1:3 is /dev/null.
+    for (major, minor) in [(4097, 3), (1, 1_048_579)] {
+        assert_eq!(refused([device(major, minor)]), ("x".to_owned(), EntryError::Device { major, minor }));
+    }
+}
+
+#[test]
+fn paths_are_no_longer_than_a_system_call_takes() {
+    let path = |length: usize| "d/".repeat(length / 2) + if length % 2 == 1 { "x" } else { "" };
+    merge([tar().file(&path(4095), b"")]).unwrap();
+    assert_eq!(refused([tar().directory(&path(4096), 0o755)]).1, EntryError::PathTooLong);
+    assert_eq!(refused([tar().hard_link("x", &path(4096))]).1, EntryError::PathTooLong);
+}
+
+/// Every step of the way counts, wherever it comes from: else a few megabytes of layer would be days of walking.
+#[test]
+fn links_on_deep_ways_come_to_an_end() {
+    let long = "../".repeat(1000);
+    let hop =
+        |number: u32| format!("{long}{}", if number == 0 { "end".to_owned() } else { format!("l{}", number - 1) });
+    let links =
+        (0..30).fold(tar().directory("end", 0o755), |tar, number| tar.symlink(&format!("l{number}"), &hop(number)));
+    let all = (0..100).fold(links, |tar, number| tar.file(&format!("l29/{number}"), b""));
+    let apply_with = |steps| {
+        let mut tree = Tree::new(10_000).with_steps(steps);
+        apply(&mut tree, 0, entries(all.clone())).map(|()| tree)
+    };
+    assert!(apply_with(4_000_000).is_ok());
+    match apply_with(1_000_000).map(drop) {
+        Err(LayerError::Entry { source: EntryError::TooFar, entry }) => assert!(entry.starts_with("l29/"), "{entry}"),
+        other => panic!("{other:?}"),
+    }
+    // Looking for what whiteouts hide, and for what links lead to, counts as well.
+    for more in [tar().file("l29/.wh.x", b""), tar().hard_link("h", "l29/0"), tar().directory("l29/d", 0o755)] {
+        let mut tree = apply_with(4_000_000).unwrap().with_steps(10_000);
+        let refused = apply(&mut tree, 1, entries(more));
+        assert!(matches!(refused, Err(LayerError::Entry { source: EntryError::TooFar, .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn what_is_above_a_path_is_found_among_names_that_sort_between() {
+    let names = |path: &'static str| path.split('/').map(str::as_bytes).collect::<Vec<_>>();
+    let mut fresh = Fresh::default();
+    for path in ["a/b/c", "a-b", "a", "a/x", "z\u{1}", "z/y"] {
+        fresh.insert(&names(path));
+    }
+    for (path, above) in [
+        ("a", true),
+        ("a/b", true),
+        ("a/zzz/1", true),
+        ("a-b/x", true),
+        ("aa", false),
+        ("z", false),
+        ("z/y", true),
+        ("z/yy", false),
+    ] {
+        assert_eq!(fresh.has_above(&names(path)), above, "{path}");
+    }
+    assert!(!fresh.has_above(&[]));
 }

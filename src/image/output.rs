@@ -54,11 +54,20 @@ impl Output {
         }
     }
 
-    /// It would be replaced by what is made of it, and be gone.
+    /// It would be replaced by what is made of it, and be gone; or be part of what it is made of.
     pub(super) fn check_against(&self, source: &Path) -> Result<(), ImageError> {
         let identity = |path: &Path| path.metadata().map(|metadata| (metadata.dev(), metadata.ino())).ok();
         let same = identity(source).is_some_and(|source| identity(&self.path) == Some(source));
-        if same { Err(ImageError::Itself { path: self.path.clone() }) } else { Ok(()) }
+        if same && !source.is_dir() {
+            return Err(ImageError::Itself { path: self.path.clone() });
+        }
+        let real = |path: &Path| path.canonicalize().ok();
+        let inside =
+            real(self.directory()).zip(real(source)).is_some_and(|(directory, source)| directory.starts_with(source));
+        if inside && source.is_dir() {
+            return Err(ImageError::Inside { path: self.path.clone(), directory: source.to_owned() });
+        }
+        Ok(())
     }
 
     pub(super) fn draft(&self) -> Result<Draft, ImageError> {
@@ -119,3 +128,7 @@ impl Output {
 fn ends_with_slash(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
+
+#[cfg(test)]
+#[path = "output_test.rs"]
+mod tests;

@@ -48,14 +48,15 @@ pub(crate) fn pack(
     progress: &dyn Progress,
 ) -> Result<Packed, ImageError> {
     let files = reachable_files(tree);
-    let total = files.values().map(|&(_, size)| size).fold(0, u64::saturating_add);
-    let wanted: Vec<_> = files.keys().copied().collect();
+    let total = files.iter().map(|&(_, _, size)| size).fold(0, u64::saturating_add);
+    let wanted: Vec<_> = files.iter().map(|&(content, ..)| content).collect();
     let mut digests = BTreeMap::new();
     let mut writer = ImageWriter::new(tree, file, compression);
     let mut done = 0;
     progress.step_of_bytes("writing the root file system");
     contents.deliver(&wanted, &mut |content, bytes| {
-        let Some(&(inode, size)) = files.get(&content) else { return Ok(()) };
+        let Ok(at) = files.binary_search_by_key(&content, |&(content, ..)| content) else { return Ok(()) };
+        let (_, inode, size) = files[at];
         let stored = match identity {
             Identity::Known(_) => writer.store(inode, bytes),
             Identity::OfContents => {
@@ -86,7 +87,7 @@ pub(crate) fn pack(
 pub(crate) fn estimated_bytes(tree: &Tree, compression: RootCompression) -> u64 {
     let files = reachable_files(tree);
     // Each begins a block.
-    let blocks = files.values().map(|&(_, size)| size.div_ceil(4096)).fold(0, u64::saturating_add);
+    let blocks = files.iter().map(|&(_, _, size)| size.div_ceil(4096)).fold(0, u64::saturating_add);
     let bytes = blocks.saturating_mul(4096);
     let data = match compression {
         RootCompression::None => bytes,
@@ -102,14 +103,16 @@ fn store_error(directory: &Path, source: StoreError) -> ImageError {
     ImageError::Store { cache: directory.to_owned(), source }
 }
 
-/// Files that hold bytes and are still part of the tree.
-fn reachable_files(tree: &Tree) -> BTreeMap<ContentId, (InodeId, u64)> {
+/// Files that hold bytes and are still part of the tree, in the order of their contents.
+fn reachable_files(tree: &Tree) -> Vec<(ContentId, InodeId, u64)> {
     let order = tree.breadth_first();
     let files = order.iter().filter_map(|&(id, _)| match tree.get(id).kind {
-        Kind::File { size, content } if size > 0 => Some((content, (id, size))),
+        Kind::File { size, content } if size > 0 => Some((content, id, size)),
         _ => None,
     });
-    files.collect()
+    let mut files: Vec<_> = files.collect();
+    files.sort_unstable();
+    files
 }
 
 /// Everything about a tree that a guest can see.

@@ -16,8 +16,11 @@ use super::tar::{Archive, EntryKind};
 
 /// Manifests and configurations are kilobytes; docker's own limit is this, too.
 const MAX_DOCUMENT: u64 = 4 << 20;
-/// An image has at most a few hundred parts. A tar of a root file system, given by mistake, has more.
-const MAX_MEMBERS: usize = 1 << 20;
+/// What the names of an archive's members may take in memory. An image has at most a few hundred parts; a tar of a root file system, given
+/// by mistake, has more.
+const MAX_NAMES: usize = 32 << 20;
+/// A member takes this much beside its names.
+const MEMBER: usize = 160;
 /// `docker save` stores a layer once and links to it.
 const MAX_LINKS: usize = 8;
 
@@ -36,7 +39,7 @@ pub(crate) enum Member {
 impl Parts {
     pub(crate) fn of_archive(file: FileRange, origin: &str) -> Result<Self, ImageError> {
         let mut archive = Archive::new(file.clone());
-        let mut members = BTreeMap::new();
+        let (mut members, mut names) = (BTreeMap::new(), 0);
         loop {
             let entry = match archive.next() {
                 Ok(Some(entry)) => entry,
@@ -55,8 +58,10 @@ impl Parts {
                 EntryKind::HardLink(target) => normal(target, "").map(Member::Link),
                 _ => None,
             };
-            members.extend(member.map(|member| (name, member)));
-            if members.len() > MAX_MEMBERS {
+            let Some(member) = member else { continue };
+            names += name.len() + MEMBER + if let Member::Link(target) = &member { target.len() } else { 0 };
+            members.insert(name, member);
+            if names > MAX_NAMES {
                 return Err(ImageError::NotAnImage { origin: origin.to_owned() });
             }
         }

@@ -21,6 +21,8 @@ pub(crate) fn platform() -> String {
 
 /// An index may point to indexes; more than this many levels is an attack.
 const MAX_NESTED_INDEXES: usize = 4;
+/// Images and indexes that the indexes name, all together: each may be an index again, and name as many.
+const MAX_MANIFESTS: usize = 4096;
 
 pub(crate) const DOCKER_MANIFEST: &str = "manifest.json";
 pub(crate) const OCI_INDEX: &str = "index.json";
@@ -119,8 +121,8 @@ impl Descriptor {
 }
 
 fn oci(parts: &Parts) -> Result<Described, ImageError> {
-    let mut candidates = Vec::new();
-    collect(parts, parse(OCI_INDEX, &parts.document(OCI_INDEX)?)?, 0, &mut candidates)?;
+    let (mut candidates, mut left) = (Vec::new(), MAX_MANIFESTS);
+    collect(parts, parse(OCI_INDEX, &parts.document(OCI_INDEX)?)?, (0, &mut left), &mut candidates)?;
     let chosen = choose(candidates)?;
     let (name, bytes) = blob(parts, &chosen.digest)?;
     let manifest: Manifest = parse(&name, &bytes)?;
@@ -133,14 +135,20 @@ fn oci(parts: &Parts) -> Result<Described, ImageError> {
     finish(parts, &config_name, &config, blobs)
 }
 
-fn collect(parts: &Parts, index: Index, depth: usize, into: &mut Vec<Descriptor>) -> Result<(), ImageError> {
+fn collect(
+    parts: &Parts,
+    index: Index,
+    (depth, left): (usize, &mut usize),
+    into: &mut Vec<Descriptor>,
+) -> Result<(), ImageError> {
     if depth > MAX_NESTED_INDEXES {
         return Err(ImageError::NestedIndexes { limit: MAX_NESTED_INDEXES });
     }
+    *left = left.checked_sub(index.manifests.len()).ok_or(ImageError::ManyManifests { limit: MAX_MANIFESTS })?;
     for descriptor in index.manifests {
         if descriptor.is_index() {
             let (name, bytes) = blob(parts, &descriptor.digest)?;
-            collect(parts, parse(&name, &bytes)?, depth + 1, into)?;
+            collect(parts, parse(&name, &bytes)?, (depth + 1, &mut *left), into)?;
         } else if !descriptor.is_attestation() && !into.iter().any(|known| known.digest == descriptor.digest) {
             into.push(descriptor);
         }

@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::cache::state;
+use super::digest::Digest;
 use super::tar::Skip;
 
 /// A run of bytes in an open file. Clones read independently of each other.
@@ -31,6 +33,11 @@ impl FileRange {
     pub(crate) fn part(&self, offset: u64, length: u64) -> Self {
         let start = self.position.saturating_add(offset).min(self.end);
         Self { file: Arc::clone(&self.file), position: start, end: start.saturating_add(length).min(self.end) }
+    }
+
+    /// What changes when somebody writes to the file.
+    pub(crate) fn state(&self) -> io::Result<Digest> {
+        Ok(state(&self.file.metadata()?))
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -99,11 +106,19 @@ impl Compression {
             Self::Gzip => {
                 Some(Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(READ, compressed))))
             }
-            Self::Zstd => Some(Box::new(zstd::Decoder::new(compressed)?)),
+            Self::Zstd => {
+                let mut decoder = zstd::Decoder::new(compressed)?;
+                decoder.window_log_max(ZSTD_WINDOW)?;
+                Some(Box::new(decoder))
+            }
             Self::Unsupported(_) => None,
         })
     }
 }
+
+/// The logarithm of the largest window that a Zstandard frame may ask for. RFC 8878 (§3.1.1.1.2) recommends 8 MiB at least, and the
+/// builders' highest levels take 32 MiB; by itself the library would let it be 128 MiB.
+const ZSTD_WINDOW: u32 = 25;
 
 /// Read from a file at once.
 pub(crate) const READ: usize = 256 << 10;
@@ -131,6 +146,12 @@ impl Meter {
     pub(crate) fn limit(&self) -> u64 {
         self.limit
     }
+
+    pub(crate) fn add(&self, bytes: u64) {
+        // Of the result nobody needs the count before.
+        let _before =
+            self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| Some(all.saturating_add(bytes)));
+    }
 }
 
 /// Adds what is read to the meter, and fails once that is over its limit.
@@ -148,12 +169,17 @@ impl<'m, R: Read> Metered<'m, R> {
 impl<R: Read> Read for Metered<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
-        self.meter.bytes.fetch_add(count as u64, Ordering::Relaxed);
+        self.meter.add(count as u64);
         if self.meter.is_exceeded() {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         Ok(count)
     }
+}
+
+/// In strides that the compiler turns into vector instructions; the first one that is not zero ends it.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(64).all(|stride| stride.iter().fold(0, |all, byte| all | byte) == 0)
 }
 
 /// Skips by reading: for sources that have to be read to be hashed or decompressed.

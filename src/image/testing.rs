@@ -1,10 +1,15 @@
-//! For tests: tar streams and archives made by hand, and a reader of EROFS that shares no code with the writer.
+//! For tests: tar streams and archives made by hand, a place to open them in, and a reader of EROFS that shares no code with the writer.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::digest::Digest;
+use super::{Artifact, Cache, ImageError, Source, open};
+use crate::progress::Silent;
 
 /// A tar stream, header by header; nothing is checked, so that it can be wrong.
 #[derive(Default, Clone)]
@@ -108,6 +113,146 @@ pub(crate) fn docker_archive(layers: &[Vec<u8>]) -> Vec<u8> {
         tar = tar.file(name, layer);
     }
     tar.file("config.json", &config_json(layers)).file("manifest.json", manifest.to_string().as_bytes()).finish()
+}
+
+/// A directory with a cache in it.
+pub(crate) struct Place {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) cache: Cache,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(&directory.path().join("cache"));
+        Self { directory, cache }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) fn open(&self, bytes: &[u8]) -> Result<Artifact, ImageError> {
+        // A new file: ext4 waits for the disk when one is emptied and written again.
+        let _absent = fs::remove_file(self.path("image"));
+        fs::write(self.path("image"), bytes).unwrap();
+        self.open_path("image")
+    }
+
+    pub(crate) fn open_path(&self, name: &str) -> Result<Artifact, ImageError> {
+        open(&Source::Path(self.path(name)), &self.cache, &Silent)
+    }
+
+    /// A layout directory of these parts.
+    pub(crate) fn write_layout(&self, name: &str, parts: &[(String, Vec<u8>)]) {
+        for (part, bytes) in parts {
+            let path = self.path(name).join(part);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+    }
+
+    /// Files in the cache, of whatever kind.
+    pub(crate) fn cached(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut todo = vec![self.path("cache")];
+        while let Some(directory) = todo.pop() {
+            // A cache that nothing was put into is not even there.
+            for entry in fs::read_dir(directory).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    todo.push(path);
+                } else {
+                    found.push(path);
+                }
+            }
+        }
+        found
+    }
+}
+
+/// The root file system.
+pub(crate) fn contents(image: &Artifact) -> Vec<u8> {
+    read(image, image.manifest().root.bytes)
+}
+
+pub(crate) fn read(image: &Artifact, length: u64) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(length).unwrap()];
+    image.file().read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+/// The file.
+pub(crate) fn whole(image: &Artifact) -> Vec<u8> {
+    read(image, image.bytes())
+}
+
+pub(crate) fn seen(image: &Artifact, path: &str) -> Option<Seen> {
+    read_erofs(&contents(image)).remove(path.as_bytes())
+}
+
+pub(crate) fn layers() -> Vec<Vec<u8>> {
+    vec![
+        Tar::default()
+            .directory("etc", 0o755)
+            .file("etc/os", b"lower")
+            .file("big", &[7; 70_000])
+            .file("gone", b"x")
+            .finish(),
+        Tar::default()
+            .file("etc/os", b"upper")
+            .hard_link("kept", "big")
+            .file(".wh.gone", b"")
+            .file(".wh.big", b"")
+            .finish(),
+    ]
+}
+
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// An OCI layout as name and bytes: layers as `stored`, for the given platforms.
+pub(crate) fn oci_parts(layers: &[Vec<u8>], stored: &[Vec<u8>], platforms: &[&str]) -> Vec<(String, Vec<u8>)> {
+    let blob = |bytes: &[u8]| (format!("blobs/sha256/{}", Digest::of(bytes).hex()), bytes.to_vec());
+    let describe = |kind: &str, bytes: &[u8]| serde_json::json!({ "mediaType": kind, "digest": Digest::of(bytes).to_string(), "size": bytes.len() });
+    let config = config_json(layers);
+    let listed: Vec<_> = stored.iter().map(|layer| describe("application/vnd.oci.image.layer.v1.tar", layer)).collect();
+    let manifest = serde_json::json!({ "schemaVersion": 2, "config": describe("application/vnd.oci.image.config.v1+json", &config), "layers": listed });
+    let manifest = manifest.to_string().into_bytes();
+    let mut parts: Vec<_> = stored.iter().map(|layer| blob(layer)).chain([blob(&config), blob(&manifest)]).collect();
+    let manifests: Vec<_> = platforms
+        .iter()
+        .map(|platform| {
+            let (os, architecture) = platform.split_once('/').unwrap();
+            let bytes = if *platform == "linux/amd64" { manifest.clone() } else { platform.as_bytes().to_vec() };
+            let mut descriptor = describe("application/vnd.oci.image.manifest.v1+json", &bytes);
+            descriptor["platform"] = serde_json::json!({ "os": os, "architecture": architecture });
+            descriptor
+        })
+        .collect();
+    let index = serde_json::json!({ "schemaVersion": 2, "manifests": manifests }).to_string().into_bytes();
+    let index_blob = blob(&index);
+    let outer = serde_json::json!({ "schemaVersion": 2, "manifests": [describe("application/vnd.oci.image.index.v1+json", &index)] });
+    parts.extend([
+        index_blob,
+        ("index.json".to_owned(), outer.to_string().into_bytes()),
+        ("oci-layout".to_owned(), b"{}".to_vec()),
+    ]);
+    parts
+}
+
+pub(crate) fn archive_of(parts: &[(String, Vec<u8>)]) -> Vec<u8> {
+    parts.iter().fold(Tar::default(), |tar, (name, bytes)| tar.file(name, bytes)).finish()
+}
+
+pub(crate) fn root_of(place: &Place, name: &str, text: &str) -> PathBuf {
+    let root = place.path(name);
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("file"), text).unwrap();
+    root
 }
 
 /// One inode as the image has it. Directories have no data here: their entries are paths of their own.

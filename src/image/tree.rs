@@ -105,18 +105,27 @@ pub(crate) enum TreeError {
     NameTooLong,
     #[error("more entries than an image may have")]
     TooManyInodes,
+    #[error("too many directories and symbolic links on all ways together")]
+    TooManySteps,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tree {
     inodes: Vec<Inode>,
     max_inodes: u32,
+    /// Names that may still be looked up.
+    steps: u64,
 }
 
 impl Tree {
     pub(crate) fn new(max_inodes: u32) -> Self {
         let root = Inode { meta: Meta::implied_root(), kind: Kind::empty_directory() };
-        Self { inodes: vec![root], max_inodes }
+        Self { inodes: vec![root], max_inodes, steps: u64::MAX }
+    }
+
+    /// Lets no more names be looked up on all ways together: forty links of two thousand names each may be on each of a million.
+    pub(crate) fn with_steps(self, steps: u64) -> Self {
+        Self { steps, ..self }
     }
 
     pub(crate) fn get(&self, id: InodeId) -> &Inode {
@@ -170,9 +179,15 @@ impl Tree {
 
     /// The directory that `components` lead to, symbolic links followed as a process in the root would follow them
     /// (`..` of the root is the root). `None` if there is none.
-    pub(crate) fn find_directory(&self, components: &[&[u8]]) -> Result<Option<InodeId>, TreeError> {
-        let mut walk = Walk::new(components);
-        while let Some(name) = walk.next_name() {
+    pub(crate) fn find_directory(&mut self, components: &[&[u8]]) -> Result<Option<InodeId>, TreeError> {
+        let mut walk = Walk::new(components, self.steps);
+        let found = self.find(&mut walk);
+        self.steps = walk.steps;
+        found
+    }
+
+    fn find(&self, walk: &mut Walk) -> Result<Option<InodeId>, TreeError> {
+        while let Some(name) = walk.next_name()? {
             let Some(child) = self.child(walk.here(), &name) else { return Ok(None) };
             match &self.get(child).kind {
                 Kind::Directory(_) => walk.enter(child),
@@ -186,8 +201,8 @@ impl Tree {
     /// Like `find_directory`, but what is missing is made, and what is in the way without being a directory or a link
     /// to one gives way to a directory, as it does in an overlay mount of the layers.
     pub(crate) fn make_directory(&mut self, components: &[&[u8]]) -> Result<InodeId, TreeError> {
-        let mut walk = Walk::new(components);
-        while let Some(name) = walk.next_name() {
+        let mut walk = Walk::new(components, self.steps);
+        while let Some(name) = walk.next_name()? {
             let child = self.child(walk.here(), &name);
             match child.map(|child| (child, &self.get(child).kind)) {
                 Some((child, Kind::Directory(_))) => walk.enter(child),
@@ -200,6 +215,7 @@ impl Tree {
                 }
             }
         }
+        self.steps = walk.steps;
         Ok(walk.here())
     }
 
@@ -229,28 +245,32 @@ struct Walk {
     trail: Vec<InodeId>,
     ahead: Vec<Box<[u8]>>,
     hops: usize,
+    /// Names that may still be looked up.
+    steps: u64,
 }
 
 impl Walk {
-    fn new(components: &[&[u8]]) -> Self {
-        Self { trail: vec![InodeId::ROOT], ahead: components.iter().rev().map(|&name| name.into()).collect(), hops: 0 }
+    fn new(components: &[&[u8]], steps: u64) -> Self {
+        let ahead = components.iter().rev().map(|&name| name.into()).collect();
+        Self { trail: vec![InodeId::ROOT], ahead, hops: 0, steps }
     }
 
     fn here(&self) -> InodeId {
         self.trail.last().copied().unwrap_or(InodeId::ROOT)
     }
 
-    fn next_name(&mut self) -> Option<Box<[u8]>> {
-        loop {
-            let name = self.ahead.pop()?;
+    fn next_name(&mut self) -> Result<Option<Box<[u8]>>, TreeError> {
+        while let Some(name) = self.ahead.pop() {
+            self.steps = self.steps.checked_sub(1).ok_or(TreeError::TooManySteps)?;
             match &*name {
                 b"" | b"." => {}
                 b".." => {
                     self.trail.pop();
                 }
-                _ => return Some(name),
+                _ => return Ok(Some(name)),
             }
         }
+        Ok(None)
     }
 
     fn enter(&mut self, directory: InodeId) {

@@ -5,13 +5,12 @@
 
 use std::fs::File;
 use std::io;
-use std::num::NonZero;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::error::{ArtifactError, Part};
+use crate::image::stream::is_zero;
+use crate::image::workers;
 use crate::progress::Progress;
 use crate::verity::{self, BLOCK, BLOCK_U64, BlockDigest, FANOUT, Layout, level_of};
 
@@ -121,53 +120,32 @@ fn each_group(
 ) -> Result<Vec<BlockDigest>, ArtifactError> {
     let total = layout.data_blocks() * BLOCK_U64;
     let groups = total.div_ceil(GROUP_BYTES);
-    let workers =
-        std::thread::available_parallelism().map_or(1, NonZero::get).min(usize::try_from(groups).unwrap_or(1));
-    let mut results = vec![BlockDigest::default(); usize::try_from(groups).unwrap_or(0)];
-    let next = AtomicU64::new(0);
+    let count = usize::try_from(groups).map_err(|error| ArtifactError::Read(io::Error::other(error)))?;
+    let mut results = vec![BlockDigest::default(); count];
     let mut failure = None;
-    std::thread::scope(|scope| {
-        let (sender, finished) = mpsc::channel();
-        for _ in 0..workers {
-            let (sender, next, work) = (sender.clone(), &next, &work);
-            scope.spawn(move || {
-                let mut hasher = GroupHasher::new();
-                loop {
-                    let group = next.fetch_add(1, Ordering::Relaxed);
-                    if group >= groups {
-                        break;
-                    }
-                    let digests = hasher.digests(file, group * GROUP_BYTES, total).map_err(ArtifactError::Read);
-                    let result = digests.and_then(|digests| work(group, digests));
-                    if result.is_err() {
-                        // Nobody needs the rest.
-                        next.store(groups, Ordering::Relaxed);
-                    }
-                    if sender.send((group, result)).is_err() {
-                        break;
-                    }
-                }
-            });
+    let work = &work;
+    let worker = || {
+        let mut hasher = GroupHasher::new();
+        move |group: usize| {
+            let group = group as u64;
+            let digests = hasher.digests(file, group * GROUP_BYTES, total).map_err(ArtifactError::Read)?;
+            work(group, digests)
         }
-        drop(sender);
-        let mut done = 0;
-        let mut told = std::time::Instant::now();
-        loop {
-            match finished.recv_timeout(TICK) {
-                Ok((group, Ok(digest))) => {
-                    done += GROUP_BYTES;
-                    if let Some(place) = usize::try_from(group).ok().and_then(|group| results.get_mut(group)) {
-                        *place = digest;
-                    }
-                }
-                Ok((_, Err(error))) => failure = Some(error),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+    };
+    let mut done = 0;
+    let mut told = Instant::now();
+    workers::each((count, workers::at_most(count)), worker, |result| {
+        match result {
+            Some((group, Ok(digest))) => {
+                done += GROUP_BYTES;
+                results[group] = digest;
             }
-            if told.elapsed() >= TICK {
-                told = std::time::Instant::now();
-                progress.advance(done.min(total), total);
-            }
+            Some((_, Err(error))) => failure = Some(error),
+            None => {}
+        }
+        if told.elapsed() >= TICK {
+            told = Instant::now();
+            progress.advance(done.min(total), total);
         }
     });
     failure.map_or(Ok(results), Err)
@@ -196,9 +174,4 @@ impl GroupHasher {
         self.digests.extend(self.buffer.chunks(BLOCK).map(digest));
         Ok(&self.digests)
     }
-}
-
-/// Ends at the first stride that is not.
-fn is_zero(bytes: &[u8]) -> bool {
-    bytes.chunks(64).all(|stride| stride.iter().fold(0, |all, byte| all | byte) == 0)
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -9,7 +10,7 @@ use std::time::SystemTime;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::{ARTIFACT, Cache, DRAFTS, LOCKS, Recollection, SOURCES, io_error};
-use crate::draft::sweep;
+use crate::draft::{abandoned, sweep};
 use crate::image::artifact::Artifact;
 use crate::image::digest::Digest;
 use crate::image::error::ImageError;
@@ -34,7 +35,7 @@ pub struct Pruned {
     pub removed: Vec<Entry>,
     /// Due to be removed, but bottles run on them.
     pub in_use: Vec<Entry>,
-    /// Files of other versions of the program, and damaged ones.
+    /// Files of other versions of the program, damaged ones, and those of processes that died.
     pub stale: Vec<PathBuf>,
     /// Bytes of the disk.
     pub freed: u64,
@@ -84,7 +85,9 @@ impl Cache {
     /// Removes all artifacts but the `keep` that were used last and those that bottles run on, and what else is of no use.
     pub fn prune(&self, keep: usize, dry_run: bool) -> Result<Pruned, ImageError> {
         let (mut entries, mut stale) = self.look_through()?;
-        stale.extend(self.other_versions());
+        let versions = self.other_versions();
+        stale.extend(versions.iter().flat_map(|version| artifacts_in(version).unwrap_or_default()));
+        stale.extend(self.left_over());
         let mut pruned = Pruned::default();
         for entry in entries.split_off(keep.min(entries.len())) {
             let gone = if dry_run { !entry.in_use } else { self.discard(entry.artifact.path(), false)? };
@@ -97,15 +100,16 @@ impl Cache {
         }
         for path in stale {
             let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.blocks() * 512);
-            if dry_run || self.discard(&path, false).unwrap_or(false) {
+            if if dry_run { !is_held(&path) } else { self.discard(&path, false).unwrap_or(false) } {
                 pruned.freed += bytes;
                 pruned.stale.push(path);
             }
         }
         if !dry_run {
             self.forget_sources(true);
-            let _unswept = sweep(&self.directory.join(DRAFTS));
             let _unswept = sweep(&self.directory.join(LOCKS));
+            let _kept = fs::remove_dir(self.directory.join(DRAFTS));
+            versions.iter().for_each(|version| remove_version(version));
         }
         Ok(pruned)
     }
@@ -200,13 +204,52 @@ impl Cache {
         }
     }
 
-    /// Artifacts of other versions of the program, which may be used again, but cost no more than work.
+    /// Directories of other versions of the program. What is in them may be used again, but costs no more than work.
     fn other_versions(&self) -> Vec<PathBuf> {
-        let Some(directory) = self.directory.parent() else { return Vec::new() };
-        let versions = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
-        let others = versions.filter(|path| *path != self.directory && path.is_dir());
-        others.flat_map(|path| artifacts_in(&path).unwrap_or_default()).collect()
+        let directories = self.directory.parent().map(paths_in).unwrap_or_default();
+        let is_version = |path: &PathBuf| {
+            let numbers = path.file_name().and_then(|name| name.to_str()?.strip_prefix('v'));
+            numbers.is_some_and(|numbers| numbers.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
+        };
+        directories.into_iter().filter(|path| is_version(path) && *path != self.directory && path.is_dir()).collect()
     }
+
+    /// Files of processes that died: drafts, and what earlier versions of the program had under a hidden name while they replaced a file.
+    fn left_over(&self) -> Vec<PathBuf> {
+        let hidden = |path: &PathBuf| path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"."));
+        let beside = [self.directory.clone(), self.directory.join(SOURCES)];
+        let mut found: Vec<_> = beside.iter().flat_map(|directory| paths_in(directory)).filter(hidden).collect();
+        found.extend(paths_in(&self.directory.join(DRAFTS)));
+        found.retain(|path| path.is_file() && !is_held(path));
+        found
+    }
+}
+
+/// Some process has a lock on it.
+fn is_held(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| matches!(abandoned(file), Ok(None)))
+}
+
+/// What is left of another version's directory when nobody uses an artifact of it. Should that version run just now, it makes again what
+/// it needs.
+fn remove_version(directory: &Path) {
+    if artifacts_in(directory).is_ok_and(|artifacts| artifacts.is_empty()) {
+        for path in paths_in(&directory.join(SOURCES)).iter().chain(&paths_in(directory)).filter(|path| path.is_file())
+        {
+            let _kept = fs::remove_file(path);
+        }
+        for name in [LOCKS, DRAFTS] {
+            let _unswept = sweep(&directory.join(name));
+        }
+        for name in [SOURCES, LOCKS, DRAFTS, ""] {
+            // Not if there is something in it.
+            let _kept = fs::remove_dir(directory.join(name));
+        }
+    }
+}
+
+fn paths_in(directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 fn artifacts_in(directory: &Path) -> Result<Vec<PathBuf>, ImageError> {
@@ -218,3 +261,7 @@ fn artifacts_in(directory: &Path) -> Result<Vec<PathBuf>, ImageError> {
     let paths = entries.flatten().map(|entry| entry.path());
     Ok(paths.filter(|path| path.extension().is_some_and(|extension| extension == ARTIFACT)).collect())
 }
+
+#[cfg(test)]
+#[path = "entries_test.rs"]
+mod tests;

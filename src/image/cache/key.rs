@@ -3,12 +3,15 @@
 //! A source is remembered by its place, and with it what it was then: of a file that changes every day there is one recollection.
 
 use std::fs::Metadata;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::image::digest::{Digest, Digester};
+use crate::image::reference::{DOCKER_MANIFEST, OCI_INDEX};
+use crate::image::root_directory::Scan;
 
 /// A time stamp is only as fine as the kernel's tick (at most 10 ms): a file that was changed this recently may change
 /// again without another one. Then it is read once more the next time.
@@ -17,45 +20,51 @@ const SETTLED_AFTER: Duration = Duration::from_millis(50);
 /// What the root for when no image is named is called.
 const DEFAULT_ROOT: &str = "(default root)";
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Key {
     /// Which recollection is this source's.
     place: Digest,
     /// Changes when the source does.
     state: Digest,
-    changed: SystemTime,
+    /// May it be remembered? Judged by when it was made: what happened to the source since then is not in it.
+    settled: bool,
     /// What people call the source.
     name: PathBuf,
 }
 
 impl Key {
-    /// Of a file at `path`, which is canonical. Contents cannot change without `ctime`.
-    pub(crate) fn of_file(path: &Path, metadata: &Metadata) -> Self {
-        let mut state = Digester::default();
-        for number in [metadata.dev(), metadata.ino(), metadata.size()] {
-            state.number(number);
-        }
-        for number in [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()] {
-            state.number(number.cast_unsigned());
-        }
-        let changed = system_time((metadata.ctime(), metadata.ctime_nsec()));
-        Self { place: place(b"file", path), state: state.finish(), changed, name: path.to_owned() }
+    /// Of the file at `path`, which is canonical, as it is now.
+    pub(crate) fn of_file(path: &Path) -> io::Result<Self> {
+        let now = SystemTime::now();
+        let metadata = path.metadata()?;
+        let settled = is_settled((metadata.ctime(), metadata.ctime_nsec()), now);
+        Ok(Self { place: place(b"file", path), state: state(&metadata), settled, name: path.to_owned() })
     }
 
-    /// Of an OCI layout, which is what its index says.
-    pub(crate) fn of_layout(path: &Path, index: (&Path, &Metadata)) -> Self {
-        Self { name: path.to_owned(), ..Self::of_file(index.0, index.1) }
+    /// Of an OCI layout, which is what its index says; or docker's table of contents, should it have one.
+    pub(crate) fn of_layout(path: &Path) -> io::Result<Self> {
+        let index = Self { name: path.to_owned(), ..Self::of_file(&path.join(OCI_INDEX))? };
+        match Self::of_file(&path.join(DOCKER_MANIFEST)) {
+            Ok(manifest) => {
+                let mut both = Digester::default();
+                both.part(index.state.bytes());
+                both.part(manifest.state.bytes());
+                Ok(Self { state: both.finish(), settled: index.settled && manifest.settled, ..index })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(index),
+            Err(error) => Err(error),
+        }
     }
 
     /// Of a directory that stands for itself.
-    pub(crate) fn of_directory(path: &Path, fingerprint: &Digest, latest_change: (i64, i64)) -> Self {
-        let changed = system_time(latest_change);
-        Self { place: place(b"directory", path), state: *fingerprint, changed, name: path.to_owned() }
+    pub(crate) fn of_directory(path: &Path, scan: &Scan) -> Self {
+        let settled = is_settled(scan.latest_change(), scan.began());
+        Self { place: place(b"directory", path), state: scan.fingerprint(), settled, name: path.to_owned() }
     }
 
     /// Of an image that another program has under the digest `id`, which is of contents and never means others.
     pub(crate) fn of_held(name: &Path, id: &Digest) -> Self {
-        Self { place: place(b"held", name), state: *id, changed: SystemTime::UNIX_EPOCH, name: name.to_owned() }
+        Self { place: place(b"held", name), state: *id, settled: true, name: name.to_owned() }
     }
 
     /// Of the default root made from the file that this is the key of.
@@ -63,9 +72,13 @@ impl Key {
         Self { place: place(b"default root", &self.name), name: DEFAULT_ROOT.into(), ..self.clone() }
     }
 
-    /// May it be remembered?
     pub(crate) fn is_settled(&self) -> bool {
-        SystemTime::now().duration_since(self.changed).is_ok_and(|age| age >= SETTLED_AFTER)
+        self.settled
+    }
+
+    /// Is it of the same source, and is that still what it was?
+    pub(crate) fn is_of_the_same(&self, other: &Self) -> bool {
+        (self.place, self.state) == (other.place, other.state)
     }
 
     pub(super) fn file_name(&self) -> String {
@@ -86,6 +99,22 @@ fn place(kind: &[u8], path: &Path) -> Digest {
     digester.part(kind);
     digester.part(path.as_os_str().as_bytes());
     digester.finish()
+}
+
+/// What a change of a file changes: contents cannot change without `ctime`.
+pub(crate) fn state(metadata: &Metadata) -> Digest {
+    let mut state = Digester::default();
+    for number in [metadata.dev(), metadata.ino(), metadata.size()] {
+        state.number(number);
+    }
+    for number in [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()] {
+        state.number(number.cast_unsigned());
+    }
+    state.finish()
+}
+
+fn is_settled(changed: (i64, i64), now: SystemTime) -> bool {
+    now.duration_since(system_time(changed)).is_ok_and(|age| age >= SETTLED_AFTER)
 }
 
 /// Times before 1970 are as good as 1970 here: long past.

@@ -4,7 +4,7 @@
 //! <cache>/v1.3/<image id>-<compression>.bottle   an artifact; its times are those of its making and of its last use (atime)
 //! <cache>/v1.3/sources/<place>                   which image a file or directory, as it was when it was read, came to
 //! <cache>/v1.3/locks/<image id>-<compression>    held, and there, while the artifact is made
-//! <cache>/v1.3/drafts/                           files in the making, where the file system has none without a name
+//! <cache>/v1.3/drafts/                           files in the making, where the file system has none without a name; the moment before one takes another's place
 //! ```
 //!
 //! Any number of processes may use it at once. A file gets its name when it is complete and on the disk, so a process
@@ -16,7 +16,7 @@ mod key;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::draft::{Draft, Existing, Published};
 use crate::paths;
 pub use entries::{Entry, Pruned};
-pub(crate) use key::Key;
+pub(crate) use key::{Key, state};
 
 use super::artifact::{Artifact, FORMAT};
 use super::digest::Digest;
@@ -105,6 +105,19 @@ impl Cache {
 
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// An image of a directory that the cache is in would have the cache in it, and never be the same again. `device` is the
+    /// directory's: what is mounted inside it is no part of the image.
+    pub(crate) fn check_against(&self, directory: &Path, device: u64) -> Result<(), ImageError> {
+        let there = self.directory.ancestors().find_map(|ancestor| ancestor.canonicalize().ok());
+        let inside = there.is_some_and(|there| {
+            there.starts_with(directory) && there.metadata().is_ok_and(|metadata| metadata.dev() == device)
+        });
+        if inside {
+            return Err(ImageError::CacheInside { cache: self.directory.clone(), directory: directory.to_owned() });
+        }
+        Ok(())
     }
 
     /// What the source came to when it was last read, if it has not changed and its image is still there.
@@ -216,7 +229,3 @@ fn make_directory(path: &Path) -> Result<(), ImageError> {
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> ImageError {
     ImageError::Io { action, path: path.to_owned(), source }
 }
-
-#[cfg(test)]
-#[path = "cache_test.rs"]
-mod tests;

@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read};
-use std::num::NonZero;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
@@ -18,6 +17,7 @@ use super::compression::{Algorithm, Encoder, ZstdLevel};
 use super::data::{DataWriter, Extent, StoreError, Stored, read_full};
 use super::format::{BLOCK, BLOCK_U64};
 use super::lanes::Lanes;
+use crate::image::workers::at_most;
 
 /// More would be idle behind one reader, and each takes memory.
 const MAX_THREADS: usize = 16;
@@ -53,7 +53,7 @@ pub(crate) struct Tuning {
 
 impl Tuning {
     pub(crate) fn of_this_machine() -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
+        let threads = at_most(MAX_THREADS);
         Self { threads, pack_below: None }
     }
 }

@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 
 use super::compressed::Pieces;
 use super::format::{BLOCK, BLOCK_U64};
+use crate::image::stream::is_zero;
 
 /// How a file's bytes lie in the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,9 +152,4 @@ pub(crate) fn read_full(content: &mut dyn Read, buffer: &mut [u8]) -> io::Result
         }
     }
     Ok(filled)
-}
-
-/// In strides that the compiler turns into vector instructions; a first byte that is not zero ends it at once.
-fn is_zero(bytes: &[u8]) -> bool {
-    bytes.chunks(64).all(|stride| stride.iter().fold(0, |all, byte| all | byte) == 0)
 }

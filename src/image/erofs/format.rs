@@ -156,7 +156,12 @@ impl InodeRecord {
     }
 }
 
-/// `new_encode_dev` of the kernel's include/linux/kdev_t.h: 12 bits of major, 20 of minor.
+/// Linux has no devices beyond these (include/linux/kdev_t.h).
+pub(crate) fn device_fits(device: Device) -> bool {
+    device.major < 1 << 12 && device.minor < 1 << 20
+}
+
+/// `new_encode_dev` of the kernel's include/linux/kdev_t.h: 12 bits of major, 20 of minor; of a device that fits.
 pub(crate) fn device_number(device: Device) -> u32 {
     (device.minor & 0xff) | ((device.major & 0xfff) << 8) | ((device.minor & 0xfff00) << 12)
 }

@@ -4,6 +4,8 @@
 //! map with full indexes, eight bytes for every 4 KiB of file. The compact one would take a quarter, half a percent of an
 //! image, and needs arithmetic over packed bits in the reader; this one is looked up.
 
+use std::io::{self, Write};
+
 use super::compressed::{Piece, Pieces};
 use super::compression::Algorithm;
 use super::data::Extent;
@@ -45,8 +47,13 @@ pub(crate) fn packed_map(offset: u64) -> [u8; 8] {
     (offset | PACKED).to_le_bytes()
 }
 
-/// The map of a file of `size` bytes that is these pieces.
-pub(crate) fn pieces_map<'p>(algorithm: Algorithm, size: u64, pieces: impl Iterator<Item = &'p Piece>) -> Vec<u8> {
+/// Writes the map of a file of `size` bytes that is these pieces, one by one: that of 64 GiB is 128 MiB.
+pub(crate) fn write_pieces_map<'p>(
+    out: &mut dyn Write,
+    algorithm: Algorithm,
+    size: u64,
+    pieces: impl Iterator<Item = &'p Piece>,
+) -> io::Result<()> {
     let mut map = vec![0; 4];
     map.extend(ADVISE_BIG_CLUSTERS.to_le_bytes());
     map.extend([algorithm.number(), 0]);
@@ -57,8 +64,10 @@ pub(crate) fn pieces_map<'p>(algorithm: Algorithm, size: u64, pieces: impl Itera
         let count = clusters.min(most);
         clusters -= count;
         index(piece, u16::try_from(count).unwrap_or(u16::MAX), &mut map);
+        out.write_all(&map)?;
+        map.clear();
     }
-    map
+    out.write_all(&map)
 }
 
 /// The indexes of one extent.

@@ -21,13 +21,13 @@ use std::os::unix::fs::FileExt;
 pub use compression::{RootCompression, UnknownCompression, ZstdLevel};
 pub(crate) use data::StoreError;
 pub use features::Feature;
-pub(crate) use format::{xattr_fits, xattrs_fit};
+pub(crate) use format::{device_fits, xattr_fits, xattrs_fit};
 
 use compressed::{CompressedWriter, Pieces, Tuning};
 use data::{DataWriter, Extent, PlainWriter, Stored};
 use directory::Dirent;
 use format::{BLOCK_U64, SuperBlock, encode_xattrs};
-use map::{packed_map, pieces_map, pieces_of};
+use map::{packed_map, pieces_of, write_pieces_map};
 use plan::{FileData, MAP_ALIGNMENT, Plan};
 
 use super::tree::{InodeId, Kind, Tree};
@@ -157,10 +157,13 @@ impl Metadata<'_> {
 
     fn write_map(&self, extent: Extent, size: u64, out: &mut Out<'_>) -> io::Result<()> {
         match (extent, self.pieces) {
-            (Extent::Packed { offset }, _) => out.put_aligned(&packed_map(offset)),
+            (Extent::Packed { offset }, _) => {
+                out.align()?;
+                out.put(&packed_map(offset))
+            }
             (Extent::Pieces { first }, Some(pieces)) => {
-                let map = pieces_map(pieces.algorithm, size, pieces_of(pieces, first, size).iter());
-                out.put_aligned(&map)
+                out.align()?;
+                write_pieces_map(out, pieces.algorithm, size, pieces_of(pieces, first, size).iter())
             }
             _ => Ok(()),
         }
@@ -172,7 +175,8 @@ impl Metadata<'_> {
         let blocks = mine().map(|piece| piece.blocks).fold(0, u32::saturating_add);
         out.pad_to(u64::from(self.plan.meta_block) * BLOCK_U64 + place.offset)?;
         out.put(&plan::packed_record(place, blocks, self.plan).encode_extended())?;
-        out.put_aligned(&pieces_map(pieces.algorithm, place.size, mine()))
+        out.align()?;
+        write_pieces_map(out, pieces.algorithm, place.size, mine())
     }
 
     /// The data that the tree itself has: of directories and symlinks.
@@ -208,15 +212,27 @@ impl Out<'_> {
         self.file.write_all(bytes)
     }
 
-    fn put_aligned(&mut self, map: &[u8]) -> io::Result<()> {
-        self.pad_to(self.position.next_multiple_of(MAP_ALIGNMENT))?;
-        self.put(map)
+    /// To where a map may begin.
+    fn align(&mut self) -> io::Result<()> {
+        self.pad_to(self.position.next_multiple_of(MAP_ALIGNMENT))
     }
 
     fn pad_to(&mut self, position: u64) -> io::Result<()> {
         let zeros = position.saturating_sub(self.position);
         self.position += zeros;
         io::copy(&mut io::repeat(0).take(zeros), &mut self.file).map(drop)
+    }
+}
+
+impl Write for Out<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.position += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

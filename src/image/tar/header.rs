@@ -17,6 +17,8 @@ pub(super) enum TypeFlag {
     CharDevice,
     BlockDevice,
     Directory,
+    /// With the names in it as data: GNU tar's incremental dumps.
+    DumpDirectory,
     Fifo,
     GnuSparse,
     GnuLongName,
@@ -104,7 +106,8 @@ fn flag(byte: u8) -> TypeFlag {
         b'2' => TypeFlag::Symlink,
         b'3' => TypeFlag::CharDevice,
         b'4' => TypeFlag::BlockDevice,
-        b'5' | b'D' => TypeFlag::Directory,
+        b'5' => TypeFlag::Directory,
+        b'D' => TypeFlag::DumpDirectory,
         b'6' => TypeFlag::Fifo,
         b'S' => TypeFlag::GnuSparse,
         b'L' => TypeFlag::GnuLongName,

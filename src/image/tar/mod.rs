@@ -22,6 +22,9 @@ use super::tree::{Device, Meta};
 /// A PAX header or a long name bigger than this is an attack on memory: names have at most 4 KiB and attributes 64 KiB.
 const MAX_EXTENSION: u64 = 1 << 20;
 
+/// What holds for all entries that follow is copied for each of them.
+const MAX_GLOBALS: u64 = 64 << 10;
+
 /// A source that can leave bytes out faster than by reading them.
 pub(crate) trait Skip: Read {
     /// Skips `count` bytes, or as many as there are; how many there were.
@@ -44,6 +47,8 @@ pub enum TarError {
     Field { field: &'static str, offset: u64 },
     #[error("extended header of {size} bytes at byte {offset}, where {MAX_EXTENSION} are allowed")]
     ExtensionTooLong { size: u64, offset: u64 },
+    #[error("extended headers that take {size} bytes of memory up to byte {offset}, where {limit} are allowed")]
+    Extensions { size: u64, limit: u64, offset: u64 },
     #[error("bad extended header at byte {offset}")]
     Pax { offset: u64 },
     #[error("bad map of a sparse file at byte {offset}")]
@@ -105,10 +110,14 @@ impl<R: Skip> Archive<R> {
             self.unread = header.size;
             self.padding = header.size.next_multiple_of(BLOCK as u64) - header.size;
             match header.flag {
-                TypeFlag::Pax => local.extend(&self.extension()?).ok_or(TarError::Pax { offset: at })?,
+                TypeFlag::Pax => {
+                    local.extend(&self.extension()?).ok_or(TarError::Pax { offset: at })?;
+                    bounded(&local, MAX_EXTENSION, at)?;
+                }
                 TypeFlag::PaxGlobal => {
                     let records = self.extension()?;
                     self.globals.extend(&records).ok_or(TarError::Pax { offset: at })?;
+                    bounded(&self.globals, MAX_GLOBALS, at)?;
                 }
                 TypeFlag::GnuLongName => local.path = Some(until_nul(self.extension()?)),
                 TypeFlag::GnuLongLink => local.link = Some(until_nul(self.extension()?)),
@@ -116,6 +125,11 @@ impl<R: Skip> Archive<R> {
                 _ => return self.entry(header, local, at).map(Some),
             }
         }
+    }
+
+    /// Bytes of the current entry, not read yet, that the archive does not have.
+    pub(crate) fn hole_bytes(&self) -> u64 {
+        self.sparse.as_ref().map_or(0, |map| map.size().saturating_sub(self.unread))
     }
 
     /// The bytes of the current entry, holes filled with zeros.
@@ -141,7 +155,7 @@ impl<R: Skip> Archive<R> {
             }
             TypeFlag::HardLink => EntryKind::HardLink(pax.link.take().unwrap_or(header.link)),
             TypeFlag::Symlink => EntryKind::Symlink(pax.link.take().unwrap_or(header.link)),
-            TypeFlag::Directory => EntryKind::Directory,
+            TypeFlag::Directory | TypeFlag::DumpDirectory => EntryKind::Directory,
             TypeFlag::CharDevice => EntryKind::CharDevice(header.device.ok_or(bad("device number", at))?),
             TypeFlag::BlockDevice => EntryKind::BlockDevice(header.device.ok_or(bad("device number", at))?),
             TypeFlag::Fifo => EntryKind::Fifo,
@@ -155,8 +169,8 @@ impl<R: Skip> Archive<R> {
                 return Err(TarError::NotAHeader { offset: at });
             }
         };
-        // Whatever size they claim, only files have bytes; directories do in GNU's incremental dumps.
-        if !matches!(kind, EntryKind::File { .. } | EntryKind::Directory) {
+        // Whatever size others claim; a directory of that type may state what is allocated for it (POSIX).
+        if !matches!(kind, EntryKind::File { .. }) && header.flag != TypeFlag::DumpDirectory {
             (self.unread, self.padding) = (0, 0);
         }
         let meta = Meta {
@@ -295,6 +309,11 @@ impl<R: Skip> Read for Content<'_, R> {
 
 fn bad(field: &'static str, offset: u64) -> TarError {
     TarError::Field { field, offset }
+}
+
+fn bounded(pax: &Pax, limit: u64, offset: u64) -> Result<(), TarError> {
+    let size = pax.memory_bytes();
+    if size > limit { Err(TarError::Extensions { size, limit, offset }) } else { Ok(()) }
 }
 
 fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {

@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use super::sparse::{MAX_SEGMENTS, Segment};
 use crate::image::tree::{Time, Xattrs};
 
+/// An attribute takes this much beside its bytes.
+const ATTRIBUTE: usize = 128;
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Pax {
     pub(super) path: Option<Vec<u8>>,
@@ -83,6 +86,13 @@ impl Pax {
         Some(())
     }
 
+    /// About what it takes, but for the numbers of a sparse map, which have a bound of their own.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        let names = [&self.path, &self.link, &self.sparse.name].map(|name| name.as_ref().map_or(0, Vec::len));
+        let xattrs = self.xattrs.iter().map(|(name, value)| name.len() + value.len() + ATTRIBUTE);
+        names.into_iter().chain(xattrs).map(|length| length as u64).sum()
+    }
+
     /// `other` has the last word.
     pub(super) fn overlay(&mut self, other: Self) {
         self.path = other.path.or(self.path.take());
@@ -91,6 +101,7 @@ impl Pax {
         self.uid = other.uid.or(self.uid);
         self.gid = other.gid.or(self.gid);
         self.mtime = other.mtime.or(self.mtime);
+        // A map is of one file, wherever it stands.
         self.sparse = other.sparse;
         self.xattrs.extend(other.xattrs);
     }

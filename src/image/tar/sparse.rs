@@ -5,8 +5,8 @@
 use super::header::segments;
 use super::pax::decimal;
 
-/// More pieces than this in one file is an attack on memory (16 bytes each).
-pub(super) const MAX_SEGMENTS: usize = 1 << 18;
+/// More pieces than this in one file is an attack on memory (16 bytes each, twice while they are read).
+pub(super) const MAX_SEGMENTS: usize = 1 << 17;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Segment {

@@ -258,3 +258,60 @@ fn a_long_name_that_is_cut_behind_a_slash_is_still_a_files() {
     let (old, _) = only(&Tar::default().entry(b'0', "before/posix/", "", 0o755, b"").finish());
     assert_eq!(old.kind, EntryKind::Directory);
 }
+
+#[test]
+fn a_directory_has_no_data_whatever_its_size_but_for_gnu_s_dumps() {
+    let size = |flag, size| header(flag, b"d", b"", 0o755, size);
+    for tar in [
+        Tar::default().raw(size(b'5', 1 << 30), b""),
+        Tar::default().raw(size(b'5', 700), b""),
+        Tar::default().raw(size(b'D', 700), &[b'Y'; 700]),
+        Tar::default().pax("size", b"700").entry(b'5', "d", "", 0o755, b""),
+    ] {
+        let both = read_all(&tar.file("next", b"x").finish()).unwrap();
+        assert_eq!((&both[0].0.kind, both[1].1.as_slice()), (&EntryKind::Directory, &b"x"[..]));
+    }
+}
+
+#[test]
+fn headers_do_not_pile_up_before_an_entry_or_for_all_entries() {
+    let record = |number: usize, size: usize| {
+        let body = format!("SCHILY.xattr.user.{number:06}={}\n", "v".repeat(size));
+        let length = (body.len()..).find(|length| format!("{length} {body}").len() == *length).unwrap();
+        format!("{length} {body}").into_bytes()
+    };
+    // Large values, and many small ones; some kilobytes and a hundred headers are nothing.
+    for (flag, count, size, refused) in [
+        (b'x', 12, 100_000, true),
+        (b'x', 9000, 0, true),
+        (b'g', 2, 40_000, true),
+        (b'g', 600, 0, true),
+        (b'x', 100, 600, false),
+    ] {
+        let records = (0..count).map(|number| record(number, size));
+        let tar = records
+            .fold(Tar::default(), |tar, record| tar.raw(header(flag, b"h", b"", 0, record.len() as u64), &record));
+        let read = read_all(&tar.file("x", b"").finish());
+        match read {
+            Err(TarError::Extensions { size, limit, .. }) => {
+                assert!(refused && size > limit && size < limit + (1 << 17))
+            }
+            other => assert!(!refused && other.is_ok(), "{count} of {size}: {other:?}"),
+        }
+    }
+    // The same again takes no more room.
+    let one = record(1, 30_000);
+    let tar = (0..100).fold(Tar::default(), |tar, _| tar.raw(header(b'g', b"h", b"", 0, one.len() as u64), &one));
+    assert_eq!(read_all(&tar.file("x", b"").finish()).unwrap().len(), 1);
+}
+
+#[test]
+fn holes_are_told() {
+    let tar = Tar::default().pax("GNU.sparse.size", b"1000000000000").pax("GNU.sparse.map", b"0,10,999999999990,5");
+    let bytes = tar.file("x", b"aaaaaaaaaabbbbb").file("plain", b"x").finish();
+    let mut archive = archive(&bytes);
+    archive.next().unwrap();
+    assert_eq!(archive.hole_bytes(), 999_999_999_985);
+    archive.next().unwrap();
+    assert_eq!(archive.hole_bytes(), 0);
+}

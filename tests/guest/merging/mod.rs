@@ -11,6 +11,7 @@ use crate::setup::{self, install};
 use bottle_vmm::image::{self, Cache, Source};
 use bottle_vmm::progress::Silent;
 use listing::{Entry, Listing};
+use random::Stored;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -95,8 +96,10 @@ fn random_layers_are_what_umoci_unpacks() {
         (0..STACKS).map(|seed| (directory.join(seed.to_string()), directory.join(format!("{seed}.json")))).collect();
     for (seed, (layout, list)) in (0..).zip(&stacks) {
         if !list.exists() {
-            random::write_layout(layout, seed);
-            by_umoci(layout, list);
+            random::write_layout(layout, seed, Stored::AllWays);
+            let theirs = layout.with_extension("umoci");
+            random::write_layout(&theirs, seed, Stored::AsUmociReads);
+            by_umoci(&theirs, list);
         }
     }
     large_guest_test(|| {

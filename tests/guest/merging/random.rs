@@ -4,6 +4,7 @@ use crate::setup::fnv1a;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use tar::{Builder, EntryType, Header};
 
@@ -53,6 +54,8 @@ enum Kind {
 struct Layer<'r> {
     random: &'r mut Random,
     tar: Builder<Vec<u8>>,
+    /// PAX records of the entry that comes next.
+    records: Vec<(String, Vec<u8>)>,
 }
 
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "with blank", "\u{fc}"];
@@ -68,6 +71,14 @@ impl Layer<'_> {
         let passable = |kind: Kind| matches!(kind, Kind::Directory | Kind::Passage);
         let directories: Vec<_> =
             known.iter().filter(|(_, kind)| passable(**kind)).map(|(path, _)| path.clone()).collect();
+        if !directories.is_empty() && self.random.one_in(10) {
+            // As long as the header's field, a byte less, a byte more: with its NUL, without, and in another header.
+            let parent = self.random.pick(&directories);
+            let length = self.random.pick(&[98, 99, 100, 101, 102]);
+            if let Some(room) = usize::checked_sub(length, parent.len() + 1).filter(|room| *room > 0) {
+                return format!("{parent}/{}", "p".repeat(room));
+            }
+        }
         let name = self.name();
         if directories.is_empty() || self.random.one_in(4) {
             // A parent that nobody lists, perhaps. A file in the way of it is an error to umoci and docker.
@@ -94,7 +105,7 @@ impl Layer<'_> {
     /// Appends with what only PAX can say.
     fn append(&mut self, mut header: Header, path: &str, link: Option<&str>, data: &[u8]) {
         let kind = header.entry_type();
-        let mut pax: Vec<(String, Vec<u8>)> = Vec::new();
+        let mut pax = std::mem::take(&mut self.records);
         let random = &mut *self.random;
         if kind != EntryType::Link {
             if random.one_in(3) {
@@ -128,7 +139,11 @@ impl Layer<'_> {
         for (key, value, length) in [("path", Some(path.as_str()), 100), ("linkpath", link, 100)] {
             let Some(value) = value else { continue };
             if value.len() > length {
-                pax.push((key.into(), value.into()));
+                if self.random.one_in(2) {
+                    self.gnu_long(if key == "path" { b'L' } else { b'K' }, value);
+                } else {
+                    pax.push((key.into(), value.into()));
+                }
             }
             let cut = &value.as_bytes()[..value.len().min(length)];
             let header = header.as_ustar_mut().unwrap();
@@ -140,12 +155,48 @@ impl Layer<'_> {
         self.tar.append(&header, data).unwrap();
     }
 
+    /// What GNU tar puts before an entry instead of a PAX header.
+    fn gnu_long(&mut self, kind: u8, name: &str) {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::new(kind));
+        header.as_gnu_mut().unwrap().name[..13].copy_from_slice(b"././@LongLink");
+        header.set_size(name.len() as u64 + 1);
+        header.set_cksum();
+        self.tar.append(&header, format!("{name}\0").as_bytes()).unwrap();
+    }
+
+    /// `data` between holes: its bytes as stored, and the records that say where they belong. GNU's old form, with a header of its own, is
+    /// left out, since umoci refuses its type; so is PAX's first one (0.0), which repeats a key, as no other record may.
+    fn sparse(&mut self, data: &[u8]) -> Vec<u8> {
+        let half = data.len() / 2;
+        let gap = self.random.pick(&[1, 511, 4096, 150_000]);
+        let size = gap + data.len() + 2 * gap;
+        let numbers = [gap, half, 2 * gap + half, data.len() - half];
+        let in_records = self.random.one_in(2);
+        let mut record = |key: &str, value: String| self.records.push((key.to_owned(), value.into_bytes()));
+        if in_records {
+            let map = numbers.map(|number| number.to_string()).join(",");
+            record("GNU.sparse.size", size.to_string());
+            record("GNU.sparse.numblocks", "2".to_owned());
+            record("GNU.sparse.map", map);
+            return data.to_vec();
+        }
+        record("GNU.sparse.major", "1".to_owned());
+        record("GNU.sparse.minor", "0".to_owned());
+        record("GNU.sparse.realsize", size.to_string());
+        let mut stored = format!("2\n{}\n", numbers.map(|number| number.to_string()).join("\n")).into_bytes();
+        stored.resize(512, 0);
+        stored.extend(data);
+        stored
+    }
+
     /// Of something that is there, or sometimes is not.
     fn white_out(&mut self, known: &mut Known) {
         let lower: Vec<_> = known.keys().cloned().collect();
         let path = if lower.is_empty() || self.random.one_in(10) { self.name() } else { self.random.pick(&lower) };
         let (parent, name) = path.rsplit_once('/').map_or(("", path.as_str()), |(parent, name)| (parent, name));
-        let opaque = known.get(&path) == Some(&Kind::Directory) && self.random.one_in(3);
+        // Of a link: what it leads to shows nothing of lower layers.
+        let opaque = matches!(known.get(&path), Some(Kind::Directory | Kind::Passage)) && self.random.one_in(3);
         let below = format!("{path}/");
         known.retain(|known, _| !known.starts_with(&below) && (opaque || *known != path));
         let whiteout = if opaque {
@@ -180,7 +231,10 @@ impl Layer<'_> {
             0..4 => {
                 let size = self.random.pick(&[0, 1, 100, 4095, 4096, 4097, 20_000]);
                 let fill = self.random.next().to_le_bytes();
-                let data: Vec<u8> = fill.iter().copied().cycle().take(size).collect();
+                let mut data: Vec<u8> = fill.iter().copied().cycle().take(size).collect();
+                if size > 1 && self.random.one_in(4) {
+                    data = self.sparse(&data);
+                }
                 let header = self.header(EntryType::Regular, data.len() as u64);
                 self.append(header, &path, None, &data);
                 Kind::File
@@ -252,7 +306,7 @@ fn layers(seed: u64) -> Vec<Vec<u8>> {
     let count = 1 + random.below(5);
     let mut layers = Vec::new();
     for number in 0..count {
-        let mut layer = Layer { random: &mut random, tar: Builder::new(Vec::new()) };
+        let mut layer = Layer { random: &mut random, tar: Builder::new(Vec::new()), records: Vec::new() };
         if number == 0 {
             let header = layer.header(EntryType::Directory, 0);
             layer.append(header, "./", None, b"");
@@ -270,18 +324,45 @@ fn layers(seed: u64) -> Vec<Vec<u8>> {
     layers
 }
 
+/// How layers are stored.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Stored {
+    /// In every way that there is.
+    AllWays,
+    /// Without Zstandard, which umoci does not know before its version 0.5. The image is the same: what names it is not compressed.
+    AsUmociReads,
+}
+
+/// A layer as it is stored, and the end of its media type.
+fn stored(layer: &[u8], way: u64, ways: Stored) -> (Vec<u8>, &'static str) {
+    match way % 3 {
+        0 => (layer.to_vec(), ""),
+        1 if ways == Stored::AllWays => (zstd::encode_all(layer, 1).unwrap(), "+zstd"),
+        _ => {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(layer).unwrap();
+            (encoder.finish().unwrap(), "+gzip")
+        }
+    }
+}
+
 /// Writes the image of `seed` as an OCI layout with the tag `latest`.
-pub fn write_layout(directory: &Path, seed: u64) {
+pub fn write_layout(directory: &Path, seed: u64, ways: Stored) {
     let blobs = directory.join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
+    let digest = |bytes: &[u8]| -> String { Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect() };
     let blob = |bytes: &[u8], media_type: &str| {
-        let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = digest(bytes);
         fs::write(blobs.join(&hex), bytes).unwrap();
         serde_json::json!({ "mediaType": media_type, "digest": format!("sha256:{hex}"), "size": bytes.len() })
     };
-    let layers: Vec<_> =
-        layers(seed).iter().map(|layer| blob(layer, "application/vnd.oci.image.layer.v1.tar")).collect();
-    let diff_ids: Vec<_> = layers.iter().map(|layer| layer["digest"].clone()).collect();
+    let layers = layers(seed);
+    let diff_ids: Vec<_> = layers.iter().map(|layer| format!("sha256:{}", digest(layer))).collect();
+    let of_layer = |(number, layer): (u64, &Vec<u8>)| {
+        let (bytes, end) = stored(layer, seed + number, ways);
+        blob(&bytes, &format!("application/vnd.oci.image.layer.v1.tar{end}"))
+    };
+    let layers: Vec<_> = (0..).zip(&layers).map(of_layer).collect();
     let config = serde_json::json!({
         "architecture": "amd64", "os": "linux", "config": {}, "rootfs": { "type": "layers", "diff_ids": diff_ids },
     });

@@ -2,7 +2,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use crate::draft::{Draft, Existing, Published};
+use super::{Draft, Existing, Named, Published};
 
 fn text(draft: &mut Draft, text: &str) {
     draft.file_mut().write_all(text.as_bytes()).unwrap();
@@ -79,4 +79,39 @@ fn an_abandoned_draft_leaves_nothing_and_one_of_the_dead_is_swept() {
     assert_eq!(left.len(), 1, "{left:?}");
     drop(living);
     assert!(!drafts.exists(), "the last one takes the directory along");
+}
+
+#[test]
+fn what_a_process_left_that_died_while_it_replaced_a_file_goes_with_the_next_draft() {
+    let directory = tempfile::tempdir().unwrap();
+    let drafts = directory.path().join("drafts");
+    fs::create_dir(&drafts).unwrap();
+    // A process of this number lives (it is this one), but whoever had the name is gone.
+    fs::write(drafts.join(format!("{}-77", std::process::id())), "whole, but never renamed").unwrap();
+    let draft = Draft::new(directory.path(), "drafts", 0o600).unwrap();
+    assert!(!drafts.exists());
+    // Between the two steps of replacing, another's sweep leaves it alone.
+    let ((), between) = Named::new(&drafts, |name| Ok(draft.link(name)?), |()| draft.file.try_clone()).unwrap();
+    drop(Draft::new(directory.path(), "drafts", 0o600).unwrap());
+    assert!(between.path.exists());
+    // And who has found the file under its last name can already hold it for the time of a run.
+    let user = fs::File::open(&between.path).unwrap();
+    nix::fcntl::Flock::lock(user, nix::fcntl::FlockArg::LockSharedNonblock).unwrap();
+}
+
+#[test]
+fn what_is_somebody_else_s_is_neither_swept_nor_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let precious = directory.path().join("precious");
+    fs::create_dir(&precious).unwrap();
+    fs::write(precious.join("file"), "text").unwrap();
+    // In a directory for all, anybody may put a link where drafts would be.
+    std::os::unix::fs::symlink(&precious, directory.path().join("drafts")).unwrap();
+    let draft = Draft::new(directory.path(), "drafts", 0o600).unwrap();
+    assert!(precious.join("file").exists());
+    fs::write(directory.path().join("target"), "old").unwrap();
+    let error = draft.publish(&directory.path().join("target"), &Existing::Replace).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+    assert_eq!(fs::read_dir(&precious).unwrap().count(), 1);
+    assert_eq!(fs::read_to_string(directory.path().join("target")).unwrap(), "old");
 }

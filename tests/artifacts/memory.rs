@@ -1,0 +1,175 @@
+//! Images that are made to take memory: refused in time, or packed, in 150 MiB.
+
+use super::{Place, failed};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use nix::sys::resource::{UsageWho, getrusage};
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+const MOST_KIB: i64 = 150 << 10;
+
+/// What is written is hashed.
+struct Hashed<W> {
+    inner: W,
+    hash: Sha256,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hash.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+type Layer = BufWriter<Hashed<GzEncoder<Hashed<File>>>>;
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A layout of one layer, whose entries `write` writes one by one: the test takes no memory of its own.
+fn layout(directory: &Path, write: impl Fn(&mut Layer)) {
+    let blobs = directory.join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let file = Hashed { inner: File::create(blobs.join("layer")).unwrap(), hash: Sha256::new() };
+    let mut layer = BufWriter::new(Hashed { inner: GzEncoder::new(file, Compression::fast()), hash: Sha256::new() });
+    write(&mut layer);
+    layer.write_all(&[0; 1024]).unwrap();
+    let Hashed { inner, hash } = layer.into_inner().map_err(io::IntoInnerError::into_error).unwrap();
+    let (diff_id, digest) = (hex(hash), hex(inner.finish().unwrap().hash));
+    fs::rename(blobs.join("layer"), blobs.join(&digest)).unwrap();
+    let document = |text: String| {
+        let digest = hex(Sha256::new_with_prefix(&text));
+        fs::write(blobs.join(&digest), &text).unwrap();
+        format!(r#"{{"digest":"sha256:{digest}","size":{}}}"#, text.len())
+    };
+    let config = document(format!(
+        r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["sha256:{diff_id}"]}}}}"#
+    ));
+    let manifest = document(format!(r#"{{"config":{config},"layers":[{{"digest":"sha256:{digest}","size":1}}]}}"#));
+    fs::write(directory.join("index.json"), format!(r#"{{"manifests":[{manifest}]}}"#)).unwrap();
+    fs::write(directory.join("oci-layout"), "{}").unwrap();
+}
+
+fn entry(out: &mut Layer, kind: u8, name: &str, data: &[u8]) {
+    let mut header = tar::Header::new_ustar();
+    header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+    header.set_entry_type(tar::EntryType::new(kind));
+    header.set_mode(0o755);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(data.len() as u64);
+    header.set_cksum();
+    out.write_all(header.as_bytes()).unwrap();
+    out.write_all(data).unwrap();
+    out.write_all(&[0; 512][..data.len().next_multiple_of(512) - data.len()]).unwrap();
+}
+
+fn record(key: &str, value: &str) -> Vec<u8> {
+    let body = format!("{key}={value}\n");
+    let length = (body.len()..).find(|length| format!("{length} {body}").len() == *length).unwrap();
+    format!("{length} {body}").into_bytes()
+}
+
+/// The most that any child of this process took, of this test or another.
+#[track_caller]
+fn took_little_memory() {
+    let most = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap().max_rss();
+    eprintln!("{most} KiB at most");
+    assert!(most <= MOST_KIB, "{most} KiB");
+}
+
+fn refused(write: impl Fn(&mut Layer), parts: &[&str]) {
+    let place = Place::new();
+    layout(&place.path("layout"), write);
+    failed(&place.run(&["pack", "layout", "-o", "a.bottle"]), parts);
+    assert_eq!(place.names(), ["layout", "root"]);
+    took_little_memory();
+}
+
+const REFUSED: &[&str] = &["layer 1 of the image", "memory", "hint: "];
+
+#[test]
+fn more_entries_than_there_is_room_for() {
+    refused(|layer| (0..600_000).for_each(|number| entry(layer, b'0', &format!("d/{number}"), b"")), REFUSED);
+}
+
+#[test]
+fn directories_with_one_file_each() {
+    let write = |layer: &mut Layer| {
+        for number in 0..300_000 {
+            entry(layer, b'5', &format!("{number}/"), b"");
+            entry(layer, b'0', &format!("{number}/x"), b"");
+        }
+    };
+    refused(write, REFUSED);
+}
+
+#[test]
+fn links_and_attributes_that_are_as_long_as_they_may_be() {
+    let target = "t".repeat(4095);
+    let links = |layer: &mut Layer| {
+        for number in 0..60_000 {
+            entry(layer, b'K', "link", target.as_bytes());
+            entry(layer, b'2', &number.to_string(), b"");
+        }
+    };
+    refused(links, REFUSED);
+    let value = "v".repeat(60_000);
+    let attributes = |layer: &mut Layer| {
+        for number in 0..4_000 {
+            entry(layer, b'x', "pax", &record("SCHILY.xattr.user.a", &value));
+            entry(layer, b'0', &number.to_string(), b"");
+        }
+    };
+    refused(attributes, REFUSED);
+}
+
+#[test]
+fn headers_for_all_entries_that_grow_and_grow() {
+    let value = "v".repeat(500_000);
+    let write = |layer: &mut Layer| {
+        for number in 0..500 {
+            entry(layer, b'g', "pax", &record(&format!("SCHILY.xattr.user.{number}"), &value));
+        }
+    };
+    refused(write, &["layer 1 of the image", "extended headers that take"]);
+}
+
+#[test]
+fn an_image_of_very_many_files_is_packed() {
+    let place = Place::new();
+    layout(&place.path("layout"), |layer| {
+        for number in 0..200_000 {
+            entry(layer, b'0', &format!("usr/lib/node_modules/{}/lib/{number}.js", number / 20), b"");
+        }
+    });
+    place.succeeds(&["pack", "layout", "-o", "a.bottle"]);
+    took_little_memory();
+}
+
+#[test]
+fn a_directory_of_more_files_than_there_is_room_for() {
+    let place = Place::new();
+    let directory = place.path("root/many");
+    fs::create_dir(&directory).unwrap();
+    File::create(place.path("root/one")).unwrap();
+    for number in 0..450_000 {
+        // Names of one file: it is names that take room.
+        if fs::hard_link(place.path("root/one"), directory.join(number.to_string())).is_err() {
+            File::create(place.path("root/one.new")).unwrap();
+            fs::rename(place.path("root/one.new"), place.path("root/one")).unwrap();
+        }
+    }
+    failed(&place.run(&["pack", "root", "-o", "a.bottle"]), &["cannot be part of an image", "too many entries"]);
+    took_little_memory();
+}
