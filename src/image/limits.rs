@@ -17,6 +17,6 @@ pub struct Limits {
 impl Default for Limits {
     /// The memory is what leaves packing below 150 MiB in all.
     fn default() -> Self {
-        Self { unpacked_bytes: 64 << 30, entries: 4_000_000, memory_bytes: 96 << 20, steps: 1 << 25 }
+        Self { unpacked_bytes: 64 << 30, entries: 4_000_000, memory_bytes: 128 << 20, steps: 1 << 25 }
     }
 }

@@ -163,7 +163,7 @@ fn a_directory_of_more_files_than_there_is_room_for() {
     let directory = place.path("root/many");
     fs::create_dir(&directory).unwrap();
     File::create(place.path("root/one")).unwrap();
-    for number in 0..450_000 {
+    for number in 0..600_000 {
         // Names of one file: it is names that take room.
         if fs::hard_link(place.path("root/one"), directory.join(number.to_string())).is_err() {
             File::create(place.path("root/one.new")).unwrap();
