@@ -68,7 +68,7 @@ struct Report {
     dry_run: bool,
     removed: Vec<Listed>,
     in_use: Vec<Listed>,
-    /// Damaged files, and those of other versions.
+    /// Damaged files, those of other versions, and those of processes that died.
     stale: Vec<String>,
     freed_bytes: u64,
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Does `work` in a thread with a mount table of its own, which its children and their threads share. Root always can.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn with_mounts_of_its_own(work: impl FnOnce() + Send) {
     std::thread::scope(|scope| {
         scope.spawn(|| match unshare(CloneFlags::CLONE_NEWNS) {

@@ -84,7 +84,6 @@ fn record(key: &str, value: &str) -> Vec<u8> {
 #[track_caller]
 fn took_little_memory() {
     let most = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap().max_rss();
-    eprintln!("{most} KiB at most");
     assert!(most <= MOST_KIB, "{most} KiB");
 }
 

@@ -294,7 +294,7 @@ fn headers_do_not_pile_up_before_an_entry_or_for_all_entries() {
         let read = read_all(&tar.file("x", b"").finish());
         match read {
             Err(TarError::Extensions { size, limit, .. }) => {
-                assert!(refused && size > limit && size < limit + (1 << 17))
+                assert!(refused && size > limit && size < limit + (1 << 17));
             }
             other => assert!(!refused && other.is_ok(), "{count} of {size}: {other:?}"),
         }
