@@ -19,6 +19,8 @@ const WAITING_BYTES: usize = 16 << 10;
 /// The most that fits a packet for the guest.
 const DATAGRAM_MAX: usize = super::packet::MTU as usize - IPV4 - HEADER;
 const HEADER: usize = 8;
+/// Datagrams that are too long, in one go: others want their turn, and the next one that comes is told of.
+const TOO_LONG_MAX: u32 = 32;
 
 /// Where the checksum of a datagram covers and stands.
 pub(super) const CHECKSUM: (usize, usize) = (ETHERNET + IPV4, 6);
@@ -127,10 +129,11 @@ impl<S: HostSocket> Association<S> {
             return Some(News::Datagram);
         }
         let socket = self.socket.as_mut()?;
-        // Longer ones than the guest can be given are cut by the buffer, and a cut datagram is none.
-        while self.readable && self.failed.is_none() {
+        let mut too_long = 0;
+        while self.readable && self.failed.is_none() && too_long < TOO_LONG_MAX {
             match socket.receive(buffer) {
-                Ok(length) if length > DATAGRAM_MAX => {}
+                // Longer than the guest can be given.
+                Ok(length) if length > DATAGRAM_MAX => too_long += 1,
                 Ok(length) => {
                     self.erred = false;
                     self.arrived = buffer.get(..length).map(Into::into);

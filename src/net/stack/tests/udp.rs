@@ -134,6 +134,24 @@ fn lengths_that_do_not_agree_are_dropped() {
 }
 
 #[test]
+fn datagrams_too_long_without_end_hold_nobody_up() {
+    let mut guest = Guest::new();
+    let (flow, host) = flow(&mut guest);
+    host.with(|host| host.incoming.extend(vec![vec![1; 65_500]; 100]));
+    host.with(|host| host.reads = 0);
+    guest.stack.host_ready(flow);
+    assert_eq!((guest.frames(), host.with(|host| host.reads)), (Vec::<Vec<u8>>::new(), 32));
+    // With each that comes the socket is looked at again.
+    host.with(|host| host.incoming.push_back(b"short".to_vec()));
+    let mut frames = Vec::new();
+    for _ in 0..3 {
+        guest.stack.host_ready(flow);
+        frames.extend(guest.frames());
+    }
+    assert_eq!(frames.iter().map(|frame| udp_of(frame).2).collect::<Vec<_>>(), [b"short".to_vec()]);
+}
+
+#[test]
 fn a_datagram_too_long_for_the_guest_is_lost_and_the_next_is_not() {
     let mut guest = Guest::new();
     let (flow, host) = flow(&mut guest);
