@@ -215,10 +215,12 @@ fn the_bounds_are_shared_by_all_layers() {
     let room_for_two = Limits { memory_bytes: 1700, ..Limits::default() };
     is(open_with(&layers, &room_for_two), "memory");
     is(open_with(&layers, &Limits { entries: 2, ..Limits::default() }), "more entries");
-    is(open_with(&layers, &Limits { steps: 2, ..Limits::default() }), "entry `");
     // Directories that nobody lists take room as well.
-    let implied = Tar::default().file(&"d/".repeat(500), b"").finish();
-    is(open_with(&[implied], &Limits { memory_bytes: 20_000, ..Limits::default() }), "entry `");
+    let implied = [Tar::default().file(&"d/".repeat(500), b"").finish()];
+    is(open_with(&implied, &Limits { memory_bytes: 20_000, ..Limits::default() }), "entry `");
+    is(open_with(&implied, &Limits { steps: 400, ..Limits::default() }), "entry `");
+    open_with(&implied, &Limits { steps: 600, memory_bytes: 400_000, ..Limits::default() }).unwrap();
+    place.cache.prune(0, false).unwrap();
     // What is not there has its size all the same.
     let sparse = |size: &str| {
         let map = format!("0,1,{},1", size.parse::<u64>().unwrap() - 1);
