@@ -176,7 +176,7 @@ fn layer_hint(error: &LayerError) -> Option<String> {
         LayerError::Compression(_) => "layers may be plain or compressed with gzip or zstd",
         LayerError::Changed => "run again when nothing writes to it",
         LayerError::TooMuchMemory => {
-            "an image may have some 300,000 files: leave caches and build directories out of it"
+            "an image may have some 400,000 files: leave caches and build directories out of it"
         }
         _ => return None,
     };
