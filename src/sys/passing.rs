@@ -5,8 +5,8 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
-/// Most descriptors that are taken with one message; further ones are closed. Linux passes at most 253 at once (SCM_MAX_FD).
-pub const DESCRIPTORS_MAX: usize = 64;
+/// Most descriptors that come with one message: what Linux passes at once (SCM_MAX_FD).
+const DESCRIPTORS_MAX: usize = 253;
 
 /// What came.
 #[derive(Debug)]
@@ -14,8 +14,8 @@ pub struct Received {
     /// Bytes of the message; 0 when the other side has hung up.
     pub length: usize,
     pub descriptors: Vec<OwnedFd>,
-    /// With `MSG_TRUNC` if the message was longer than the buffer, with `MSG_CTRUNC` if descriptors are missing: more than
-    /// [`DESCRIPTORS_MAX`], or more than this process has room for.
+    /// With `MSG_TRUNC` if the message was longer than the buffer, with `MSG_CTRUNC` if descriptors are missing: more than this
+    /// process has room for.
     pub flags: MsgFlags,
 }
 

@@ -56,9 +56,10 @@ pub enum HostError {
 }
 
 impl HostError {
-    /// Did the emulated machine's own kernel die, whatever ran on it?
+    /// Did the emulated machine's own kernel die as it does by QEMU's doing, and by nothing that ran on it?
     pub fn is_crash_of_the_host(&self) -> bool {
-        matches!(self, HostError::Qemu(QemuError::Ended { console, .. }) if console.contains("Kernel panic - not syncing"))
+        let signs = ["stack guard page was hit", "corrupted stack end detected"];
+        matches!(self, HostError::Qemu(QemuError::Ended { console, .. }) if signs.iter().any(|sign| console.contains(sign)))
     }
 
     pub fn hint(&self) -> Option<String> {
