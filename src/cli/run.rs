@@ -155,13 +155,10 @@ fn prepare(args: &RunArgs, egress: Option<Egress>) -> Result<Bottle, Failure> {
     let kernel = open_kernel(args.kernel.as_deref())?;
     // Before it is packed in vain; what an artifact has is known only then.
     args.compression.map_or(Ok(()), |compression| fit::check(kernel.installed.as_ref(), compression))?;
+    let scratch = args.disk.map(open_scratch).transpose()?;
     let image = open_image(args)?;
     fit::check(kernel.installed.as_ref(), image.manifest().root.compression)?;
     let config = image.manifest().config.clone();
-    let scratch = match args.disk {
-        Some(size) => Some(open_scratch(size)?),
-        None => None,
-    };
     // Last, since it takes them out of our own environment, which says where everything above is; and while there is one thread
     // (see `sys::environ`): those that packed the image have ended.
     forbid_dumps();

@@ -59,7 +59,10 @@ fn an_entry_outside_the_kernel_leaves_pvh() {
 }
 
 #[test]
-fn a_kernel_that_does_not_fit_is_an_error() {
-    let small = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
-    assert!(matches!(load(&small, &elf(0x20_0010, None)), Err(KernelLoadError::Load(_))));
+fn a_kernel_that_guest_memory_has_no_room_for_is_told_from_a_damaged_one() {
+    let one_mib = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+    assert!(matches!(load(&one_mib, &elf(0x20_0010, None)), Err(KernelLoadError::NoRoom { memory_mib: 1 })));
+    let mut text = tempfile::tempfile().unwrap();
+    text.write_all(b"no kernel").unwrap();
+    assert!(matches!(load(&ram(), &text), Err(KernelLoadError::Load(_))));
 }
