@@ -96,7 +96,7 @@ pub struct MachineArgs {
     pub kernel: Option<PathBuf>,
 
     /// How long the guest may take to come up
-    #[arg(long, value_name = "TIME", default_value = "60", hide_short_help = true)]
+    #[arg(long, value_name = "TIME", default_value = "60", hide_short_help = true, value_parser = super::run::some_time)]
     pub boot_timeout: Seconds,
 
     /// Show the guest kernel's log on standard error

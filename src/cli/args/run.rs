@@ -145,7 +145,7 @@ pub struct RunArgs {
     pub console: bool,
 
     /// How long the guest may take to come up
-    #[arg(long, value_name = "TIME", default_value = "60", hide_short_help = true)]
+    #[arg(long, value_name = "TIME", default_value = "60", hide_short_help = true, value_parser = some_time)]
     pub boot_timeout: Seconds,
 
     /// How the making of an image is told on standard error
@@ -191,6 +191,14 @@ pub enum NetMode {
 pub(super) fn cpus(text: &str) -> Result<u8, &'static str> {
     let cpus = text.parse().ok().filter(|cpus| (1..=64).contains(cpus));
     cpus.ok_or("a bottle has a whole number of vCPUs, from 1 to 64")
+}
+
+pub(super) fn some_time(text: &str) -> Result<Seconds, String> {
+    match text.parse::<Seconds>() {
+        Ok(Seconds(time)) if time.is_zero() => Err("no guest comes up in no time at all".to_owned()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn some_bytes(text: &str) -> Result<Bytes, String> {
