@@ -140,6 +140,34 @@ fn a_dry_run_leaves_its_state_and_neither_process_nor_socket() {
     }
 }
 
+/// A bzImage is unpacked for a bottle, not for a question. `doctor` looks at it as a dry run does, on machines that run no bottles too.
+#[test]
+fn a_kernel_that_is_only_looked_at_is_not_unpacked() {
+    let home = Home::new();
+    let kernel = home.0.path().join("repo/bzImage");
+    fs::write(&kernel, bzimage()).unwrap();
+    let before = home.listing();
+    let run = |arguments: &[&str]| {
+        home.command(PROGRAM).env_remove("XDG_CACHE_HOME").args(arguments).args(["--kernel", "./bzImage"]).output()
+    };
+    let answer = home.answer(&run(&["doctor"]).unwrap());
+    assert!(answer.stdout.contains("`run` takes ./bzImage\n"), "{}", answer.stdout);
+    assert_eq!(home.listing(), before);
+    assert_eq!(home.answer(&run(&["start", "coder", "--dry-run"]).unwrap()).code, 0);
+    assert!(!home.0.path().join(".cache").exists());
+}
+
+/// As far as a kernel's head tells (Documentation/arch/x86/boot.rst): it says where it is packed, and is as long as that.
+fn bzimage() -> Vec<u8> {
+    let mut bytes = vec![0; 8192];
+    bytes[0x1f1] = 1;
+    bytes[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+    bytes[0x202..0x206].copy_from_slice(b"HdrS");
+    bytes[0x206..0x208].copy_from_slice(&[0x0f, 0x02]);
+    bytes[0x24c..0x250].copy_from_slice(&4096u32.to_le_bytes());
+    bytes
+}
+
 #[test]
 fn a_dry_run_is_brought_back_by_resume_and_cleared_away_by_cleanup() {
     let home = Home::new();

@@ -1,11 +1,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::error::{DockerState, Ended};
 use super::job::Surroundings;
-use super::{BuilderError, Origin, Store, find};
+use super::{BuilderError, Gate, Origin, Store, find};
 use crate::image::{self, Artifact, Cache};
 use crate::progress::{Progress, Silent};
 
@@ -135,6 +135,25 @@ fn without_a_daemon_podman_builds_and_without_podman_buildah() {
     // It knows no runtime.
     let calls = tools.calls();
     assert!(calls.contains("build-using-dockerfile --layers --format docker --isolation chroot --iidfile"), "{calls}");
+}
+
+#[test]
+fn what_is_built_when_a_signal_comes_is_not_exported_after_it() {
+    let tools = Tools::new().with("podman", &podman("echo building"));
+    let gate = Arc::new(Gate::default());
+    gate.stand_before_this_thread();
+    let (surroundings, file) = (tools.surroundings(), tempfile::tempfile().unwrap());
+    let origin = Origin::Dockerfile { path: tools.path("Dockerfile"), context: None };
+    let built = find(&origin, &surroundings, &Silent).unwrap();
+    assert!(gate.close(), "no program is at work between two of them");
+    for error in [built.export(&file, &Silent).unwrap_err(), tools.build().unwrap_err()] {
+        assert!(matches!(error, BuilderError::Interrupted { .. }), "{error:?}");
+    }
+    let calls = tools.calls();
+    assert_eq!((calls.matches("podman build").count(), calls.contains("podman save")), (1, false), "{calls}");
+    gate.open();
+    built.export(&file, &Silent).unwrap();
+    assert!(tools.calls().contains("podman save"));
 }
 
 /// Writes an example that can be run.

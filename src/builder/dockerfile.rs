@@ -66,7 +66,7 @@ pub(super) fn build<'s>(
 ) -> Result<Built<'s>, BuilderError> {
     let (dockerfile, context) = check(dockerfile, context)?;
     // Held until the file with the id is gone.
-    let _signals = hold_signals()?;
+    let _signals = hold_signals("a builder")?;
     let builder = choose(surroundings, progress)?;
     let program = builder.program();
     let directory = tempfile::Builder::new().prefix("bottle-vmm-build-").tempdir();

@@ -12,7 +12,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -21,6 +20,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::error::{BuilderError, Ended, LastLines};
+use super::gate::AtWork;
 use super::tail::Tail;
 use crate::progress::Progress;
 use crate::sys::held_signals::{self, HeldSignals};
@@ -32,30 +32,8 @@ const TURN_WHILE_TALKING: Duration = Duration::from_millis(100);
 /// A program that was asked to end is killed after this.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Programs that run now, and find the signals that come.
-static AT_WORK: AtomicUsize = AtomicUsize::new(0);
-
-/// Whether a program runs, which a signal is to end before us: whoever else holds signals leaves them to it.
-#[must_use]
-pub fn at_work() -> bool {
-    AT_WORK.load(Ordering::Acquire) > 0
-}
-
-/// As long as it lives.
-pub(super) struct AtWork(());
-
-impl AtWork {
-    fn begin() -> Self {
-        AT_WORK.fetch_add(1, Ordering::AcqRel);
-        Self(())
-    }
-}
-
-impl Drop for AtWork {
-    fn drop(&mut self) {
-        AT_WORK.fetch_sub(1, Ordering::AcqRel);
-    }
-}
+/// SIGINT.
+const INTERRUPT: u8 = 2;
 
 /// Read at most this often before signals are looked at again.
 const READS: usize = 64;
@@ -145,7 +123,7 @@ impl Job {
     /// Runs it to its end; `progress` is told its lines as they come.
     pub(super) fn run(mut self, progress: &dyn Progress) -> Result<Finished, BuilderError> {
         let program = self.program;
-        let (signals, _at_work) = hold_signals()?;
+        let (signals, _at_work) = hold_signals(program)?;
         let (reader, writer) = io::pipe().map_err(host("make a pipe"))?;
         fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|errno| host("make a pipe")(errno.into()))?;
         self.command.stderr(writer.try_clone().map_err(host("duplicate a descriptor"))?);
@@ -305,10 +283,15 @@ fn ended(status: ExitStatus) -> Ended {
     status.code().map_or_else(|| Ended::Signal(status.signal().unwrap_or_default()), Ended::Code)
 }
 
-/// Signals that come are found here, and by nobody else.
-pub(super) fn hold_signals() -> Result<(HeldSignals, AtWork), BuilderError> {
+/// Signals that come are found here, and by nobody else. One that has come before is the end of it: nothing is started any more.
+pub(super) fn hold_signals(program: &'static str) -> Result<(HeldSignals, AtWork), BuilderError> {
     let at_work = AtWork::begin();
     let signals = HeldSignals::hold().map_err(|errno| host("watch for signals")(errno.into()))?;
+    if at_work.is_too_late() {
+        // It is found here, or has been already, by one who does not wait for this answer.
+        let signal = signals.caught().unwrap_or(INTERRUPT);
+        return Err(BuilderError::Interrupted { program, signal });
+    }
     Ok((signals, at_work))
 }
 

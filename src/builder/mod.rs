@@ -6,6 +6,7 @@
 //! isolation    what the commands of a Dockerfile can be run in here
 //! kept         `docker-daemon:` and `containers-storage:`, through skopeo
 //! job          one run of such a program: its output watched, its end awaited, on a signal ended
+//! gate         none is started after the signal that ends us
 //! tail         the last lines of its output, fit to be shown
 //! ```
 //!
@@ -14,6 +15,7 @@
 
 mod dockerfile;
 mod error;
+mod gate;
 mod isolation;
 mod job;
 mod kept;
@@ -24,7 +26,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 pub use error::BuilderError;
-pub use job::{at_work, configures_programs};
+pub use gate::Gate;
+pub use job::configures_programs;
 pub use kept::Store;
 
 use crate::image::{self, Artifact, Cache, Held, Output};
@@ -51,8 +54,9 @@ impl Origin {
 /// The image at `origin`, from the cache if it is there as it is now.
 ///
 /// `withheld` are variables of our environment that are meant for the guest; the programs do not get them (but for those
-/// they themselves are configured by). To be called before other threads are started: signals are held while a program
-/// runs, so that it can be ended and cleaned up after.
+/// they themselves are configured by). To be called while every other thread of the process holds the signals (see
+/// [`crate::sys::held_signals`]): they are held here while a program runs, so that it can be ended and cleaned up after, and would
+/// end us through a thread that does not.
 ///
 /// # Errors
 /// [`BuilderError`]; its texts are ready to be shown, without control characters or credentials in addresses.

@@ -56,7 +56,6 @@ pub(super) fn boot(
     let image = open_image(&plan, &signals)?;
     fit::check(installed.as_ref(), image.manifest().root.compression)?;
     let scratch = machine.disk.map(run::open_scratch).transpose()?;
-    run::forbid_dumps();
     let tty = !headless && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let hostname = Hostname::new(&plan.machine_name).map_err(|error| Failure::new(error, None))?;
     let env = environment(&plan, secrets, &image.manifest().config.env, machine.bundle.is_some(), tty);
@@ -106,7 +105,8 @@ pub(super) fn boot(
         state.mark()?; // it has not come to the end that it was marked for
     }
     let outcome = outcome.map_err(|error| ended(error, &plan))?;
-    if state.ended() {
+    let stays = if matches!(outcome, Outcome::Interrupted(_)) { state.interrupted() } else { state.ended() };
+    if stays {
         note(&format!("the bottle was kept: `bottle-vmm resume {}`", state.slug()));
     }
     Ok(ExitCode::from(outcome.exit_code()))

@@ -3,7 +3,7 @@
 use super::progress::Bar;
 use super::report::Failure;
 use super::tty::Caught;
-use crate::builder;
+use crate::builder::Gate;
 use crate::sys::held_signals::HeldSignals;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
@@ -29,7 +29,8 @@ pub fn check(signals: &HeldSignals) -> Result<(), Failure> {
 }
 
 /// Work that may take its time, on a thread of its own. Where it has no means to end sooner it is left behind, and ends with the process;
-/// so it must leave nothing if it is cut off, as files without a name do. A builder's program is ended first.
+/// so it must leave nothing if it is cut off that the next run does not sweep up (`draft`). A builder's program is ended first, and none is
+/// started after.
 ///
 /// # Errors
 /// The person has left.
@@ -37,12 +38,23 @@ pub fn until_signal<T: Send + 'static>(
     signals: &HeldSignals,
     work: impl FnOnce(&Bar) -> T + Send + 'static,
 ) -> Result<T, Failure> {
+    check(signals)?;
+    beside(signals, work)
+}
+
+fn beside<T: Send + 'static>(
+    signals: &HeldSignals,
+    work: impl FnOnce(&Bar) -> T + Send + 'static,
+) -> Result<T, Failure> {
     let failed = |error: io::Error| Failure::new(format!("cannot start a thread: {error}"), None);
     let (done, doing) = io::pipe().map_err(failed)?;
     let bar = Arc::new(Bar::new());
     let shown = Arc::clone(&bar);
+    let gate = Arc::new(Gate::default());
+    let before = Arc::clone(&gate);
     let thread = thread::Builder::new().name("image".to_owned()).spawn(move || {
         let _until_the_end = doing;
+        before.stand_before_this_thread();
         work(&shown)
     });
     let thread = thread.map_err(failed)?;
@@ -54,11 +66,12 @@ pub fn until_signal<T: Send + 'static>(
         if ended {
             return thread.join().or_else(|panic| resume_unwind(panic));
         }
-        if signalled && builder::at_work() {
-            thread::sleep(TURN);
-        } else if signalled {
+        if signalled && gate.close() {
             bar.clear();
             check(signals)?;
+            gate.open(); // a program that has ended by now had it
+        } else if signalled {
+            thread::sleep(TURN);
         }
     }
 }
@@ -75,8 +88,17 @@ mod tests {
         assert_eq!(until_signal(&signals, |_| 7).unwrap(), 7);
         let (_never, stuck) = mpsc::channel::<()>();
         raise(Signal::SIGTERM).unwrap();
-        let failure = until_signal(&signals, move |_| stuck.recv()).unwrap_err();
+        let failure = beside(&signals, move |_| stuck.recv()).unwrap_err();
         assert_eq!(failure.code(), 143);
         assert!(check(&signals).is_ok(), "one signal, one end");
+    }
+
+    #[test]
+    fn work_is_not_begun_after_a_signal() {
+        let signals = hold().unwrap();
+        let (begun, begins) = mpsc::channel();
+        raise(Signal::SIGHUP).unwrap();
+        let failure = until_signal(&signals, move |_| begun.send(())).unwrap_err();
+        assert_eq!((failure.code(), begins.recv()), (129, Err(mpsc::RecvError)));
     }
 }

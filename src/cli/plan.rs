@@ -4,7 +4,7 @@ use super::args::PlanArgs;
 use super::report::Failure;
 use super::start::{self, Chosen};
 use super::tty::HostValues;
-use super::{boot, interrupt, out, summary};
+use super::{boot, interrupt, out, run, summary};
 use crate::monitor::sandbox::Confinement;
 use crate::plan::{Depth, Prepared, Request, preflight, prepare};
 use std::process::ExitCode;
@@ -16,6 +16,7 @@ pub fn run(args: PlanArgs) -> Result<ExitCode, Failure> {
     let request = Request { spec, task: None, depth, gateways, machine, agent_of_home };
     // It is taken back whatever comes.
     let signals = interrupt::hold()?;
+    run::forbid_dumps();
     let prepared = prepare(&catalogue, &host, request, &mut HostValues::default())?;
     let Prepared { plan, unfit, state, subnet, .. } = prepared;
     drop((state, subnet));

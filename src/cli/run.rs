@@ -254,7 +254,7 @@ pub(super) struct Kernel {
 
 pub(super) fn open_kernel(wanted: Option<&Path>) -> Result<Kernel, Failure> {
     let installed = match kernel::choose(wanted)? {
-        Chosen::File(image) => return Ok(Kernel { vmlinux: image.file, modules: None, installed: None }),
+        Chosen::File(file) => return Ok(Kernel { vmlinux: file.open()?.file, modules: None, installed: None }),
         Chosen::Installed(installed) => installed,
     };
     let open = |path: &Path| File::open(path).map_err(|source| RunError::Open { path: path.to_owned(), source });

@@ -82,6 +82,7 @@ fn go(chosen: Chosen, how: Unattended, machine: &MachineArgs) -> Result<ExitCode
     let asks = !(how.dry_run || how.yes || how.headless);
     // Whoever leaves, at whatever moment, leaves nothing behind: what has been made is taken back first.
     let signals = interrupt::hold()?;
+    run::forbid_dumps(); // before the first secret is read; whoever is started may be dumped, as exec(2) has it
     let mut values = HostValues::default();
     if asks {
         let tty = Tty::open().map_err(|_| {

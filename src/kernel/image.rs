@@ -3,9 +3,9 @@
 //! A `vmlinux` is taken as it is. A bzImage is unpacked once; the result is cached by the identity of the file (device,
 //! inode, size, times), so that finding it again reads nothing. What is neither is named for what it is.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::KernelError;
@@ -27,12 +27,43 @@ pub struct KernelImage {
     pub file: File,
 }
 
+/// A file that is a kernel, by its head and its length.
+#[derive(Debug)]
+pub struct KernelFile {
+    path: PathBuf,
+    found: Found,
+}
+
+/// Looks at `path`, and writes nothing.
+///
+/// # Errors
+/// It is no kernel that the monitor could load, as far as its head tells.
+pub fn recognise(path: &Path) -> Result<KernelFile, KernelError> {
+    Ok(KernelFile { path: path.to_owned(), found: kernel_in(path)? })
+}
+
+impl KernelFile {
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens it, unpacking it into the user's cache if it is a bzImage.
+    ///
+    /// # Errors
+    /// There is no cache, or what was packed is damaged or no kernel.
+    pub fn open(self) -> Result<KernelImage, KernelError> {
+        let Self { path, found } = self;
+        match found {
+            Found::Elf(file) => Ok(KernelImage { path, file }),
+            Found::BzImage(file, payload) => cached(&path, file, payload, &paths::cache()?.join("kernels")),
+        }
+    }
+}
+
 /// Opens `path`, unpacking it into the user's cache if it is a bzImage.
 pub fn open(path: &Path) -> Result<KernelImage, KernelError> {
-    match kernel_in(path)? {
-        Found::Elf(file) => Ok(KernelImage { path: path.to_owned(), file }),
-        Found::BzImage(file, payload) => cached(path, file, payload, &paths::cache()?.join("kernels")),
-    }
+    recognise(path)?.open()
 }
 
 /// As [`open`], but a bzImage is unpacked to `to`; an ELF is copied there.
@@ -47,13 +78,16 @@ pub(super) fn unpack_to(path: &Path, to: &Path) -> Result<(), KernelError> {
     }
 }
 
+#[derive(Debug)]
 enum Found {
     Elf(File),
     BzImage(File, Payload),
 }
 
 fn kernel_in(path: &Path) -> Result<Found, KernelError> {
-    let mut file = File::open(path).map_err(io_error("open the kernel", path))?;
+    // A fifo is not waited for, it is no kernel.
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let mut file = opened.map_err(io_error("open the kernel", path))?;
     let meta = file.metadata().map_err(io_error("read the kernel", path))?;
     let not_a_kernel = || KernelError::NotAKernel { path: path.to_owned() };
     if !meta.is_file() {

@@ -95,6 +95,10 @@ fn what_is_no_kernel_is_named_by_the_path_that_was_given() {
     }
     assert!(matches!(open(Path::new("/")), Err(KernelError::NotAKernel { .. })));
     assert!(matches!(open(Path::new("/no/such/kernel")), Err(KernelError::Io { .. })));
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(matches!(open(&fifo), Err(KernelError::NotAKernel { .. })), "and nobody waits for a writer");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! - [`Store`]: the kernels that are installed, and which one a bottle takes.
 //! - [`install::stock`]: Debian's cloud kernel out of its package, its virtio drivers as an initramfs archive.
 //! - [`build::firmware`]: our own configuration (`firmware/`) on Debian's kernel source.
-//! - [`image::open`]: any kernel file, checked, as an ELF `vmlinux`.
+//! - [`image::recognise`]: any kernel file, checked, and then opened as an ELF `vmlinux`.
 //!
 //! Law: writes files and starts `make`; knows nothing of machines or bottles. A kernel is put in place by one rename, so an
 //! interrupted command leaves either the old one or the new one.
@@ -26,5 +26,5 @@ mod testing;
 
 pub use choice::{Chosen, choose};
 pub use error::KernelError;
-pub use image::KernelImage;
+pub use image::{KernelFile, KernelImage};
 pub use store::{Installed, Kind, Store};

@@ -15,8 +15,6 @@ pub enum Caught {
     Resized,
 }
 
-/// What callers end, stop or tell something to a command with (signal(7)): HUP, INT, QUIT, USR1, USR2, ALRM, TERM.
-const FORWARDED: [u8; 7] = [1, 2, 3, 10, 12, 14, TERMINATE];
 const TERMINATE: u8 = 15;
 
 /// Watches them.
@@ -32,7 +30,8 @@ impl Signals {
     pub fn watch() -> io::Result<Self> {
         // Who started us with a signal ignored (nohup, a shell's background job) wants it ignored.
         let ignored = held_signals::ignored();
-        let wanted = FORWARDED.into_iter().filter(|number| !held_signals::is_in(ignored, (*number).into()));
+        let numbers = held_signals::ENDING.into_iter().filter_map(|signal| u8::try_from(signal as i32).ok());
+        let wanted = numbers.filter(|number| !held_signals::is_in(ignored, (*number).into()));
         let forwarded = wanted.map(|number| Ok((number, signal(SignalKind::from_raw(number.into()))?)));
         Ok(Self {
             forwarded: forwarded.collect::<io::Result<_>>()?,

@@ -1,7 +1,6 @@
 //! The gate's part: which repositories it serves, where each comes from, and what it logs in with. Law: no key is read; those that are made
 //! for the bottle are made when it starts, as that is seen at the forge.
 
-use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -9,6 +8,7 @@ use serde::Serialize;
 
 use super::PlanError;
 use super::environment::GIT_HTTP_PORT;
+use super::regular;
 use super::spec::Host;
 use super::state::{State, StateError};
 use crate::manifest::git_gate::{Forge, GitGate, GitUser, Repo, RepoKey};
@@ -64,12 +64,7 @@ pub(super) fn check(gate: &GitGate, host: &Host) -> Result<Vec<PlannedRepo>, Pla
                 }
                 RepoKey::Identity(written) => {
                     let path = host.path(written)?;
-                    let opened = File::open(&path).and_then(|file| file.metadata());
-                    let is_file = opened.and_then(|metadata| match metadata.is_file() {
-                        true => Ok(()),
-                        false => Err(std::io::Error::other("it is not a file")),
-                    });
-                    is_file.map_err(|source| PlanError::NoKey {
+                    regular::open(&path).map_err(|source| PlanError::NoKey {
                         repo: name.to_string(),
                         path: path.clone(),
                         source,

@@ -22,6 +22,7 @@ pub mod leftovers;
 pub mod preflight;
 mod prepare;
 pub mod provider;
+mod regular;
 pub mod skills;
 pub mod spec;
 pub mod state;

@@ -94,7 +94,7 @@ fn check_kvm() -> Check {
 fn check_kernel(wanted: Option<&Path>) -> Check {
     match choose(wanted) {
         Ok(Chosen::Installed(kernel)) => ok("kernel", format!("`run` takes {} ({})", kernel.name, kernel.version)),
-        Ok(Chosen::File(image)) => ok("kernel", format!("`run` takes {}", image.path.display())),
+        Ok(Chosen::File(file)) => ok("kernel", format!("`run` takes {}", file.path().display())),
         Err(error) => failure("kernel", error.to_string(), error.hint()),
     }
 }

@@ -9,8 +9,16 @@ use std::process::Command;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// What ends a program at a terminal, in a pipeline and at the end of a session.
-const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+/// What a caller ends a program with, or tells it something; each ends one that does not deal with it (signal(7)).
+pub const ENDING: [Signal; 7] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGTERM,
+];
 
 /// While it lives, this thread (and those that it starts) are not ended by a signal: it is found here. What comes after the last
 /// look takes effect when this is released or dropped. One may be held inside another; whoever looks first has the signal.
@@ -116,7 +124,7 @@ mod tests {
         assert!(is_in(inherited, Signal::SIGTERM as u32), "or this test could not fail");
         let mut command = Command::new("grep");
         not_held_in(&mut command);
-        assert_eq!(mask(&mut command), inherited & !0b100_0000_0000_0111);
+        assert_eq!(mask(&mut command), inherited & !0b110_1010_0000_0111);
         drop(inner);
         assert!(SigSet::thread_get_mask().unwrap().contains(Signal::SIGTERM), "the outer one holds still");
         outer.release();

@@ -1,7 +1,7 @@
 //! Frames from the guest: judged, and handed to the flow that they belong to.
 
 use super::drops::DropReason;
-use super::flows::{DATAGRAM_FLOWS_MAX, FLOWS_MAX, Key, Kind};
+use super::flows::{DATAGRAM_FLOWS_MAX, Key, Kind};
 use super::packet::{Carried, Frame, Ipv4};
 use super::tcp::connection::Connection;
 use super::tcp::segment::{Reply, Segment, Seq};
@@ -100,10 +100,6 @@ impl<S: HostSocket> Stack<S> {
             self.reset(key, Reply::reset(&segment));
             return Ok(());
         }
-        if self.flows.len() >= FLOWS_MAX {
-            self.reset(key, Reply::reset(&segment));
-            return Err(DropReason::Full);
-        }
         // It is said again in a second, when there may be room.
         if !self.flows.may_ask(destination) {
             return Err(DropReason::Full);
@@ -123,8 +119,8 @@ impl<S: HostSocket> Stack<S> {
                 if self.flows.datagram_count() >= DATAGRAM_FLOWS_MAX {
                     self.end_most_silent();
                 }
+                // Whoever sends datagrams sends them again.
                 if !self.flows.may_ask(destination) {
-                    self.prohibit(packet);
                     return Err(DropReason::Full);
                 }
                 self.ask(key, Kind::Udp(Box::new(Association::new(now))))
@@ -176,8 +172,8 @@ impl<S: HostSocket> Stack<S> {
         let news = match (key.protocol, cause) {
             (_, Cause::NetworkUnreachable) => icmp::News::Network,
             (_, Cause::HostUnreachable | Cause::TimedOut) => icmp::News::Host,
-            // Its SYN is dropped: it is said again in a second, when there may be room.
-            (Protocol::Tcp, Cause::Busy) => return,
+            // A SYN is said again in a second, when there may be room, and a datagram by whoever waits for an answer.
+            (_, Cause::Busy) => return,
             (Protocol::Tcp, Cause::Denied | Cause::ConnectionRefused) => {
                 let reply = match &flow.kind {
                     Kind::Tcp(connection) => connection.refusal(),
@@ -186,7 +182,7 @@ impl<S: HostSocket> Stack<S> {
                 return self.reset(key, reply);
             }
             (Protocol::Udp, Cause::ConnectionRefused) => icmp::News::Port,
-            (Protocol::Udp, Cause::Denied | Cause::Busy) => icmp::News::FilterProhibited,
+            (Protocol::Udp, Cause::Denied) => icmp::News::FilterProhibited,
         };
         let source = if cause == Cause::ConnectionRefused { *key.destination.ip() } else { self.spec.gateway };
         self.answer(icmp::unreachable(source, guest, news, &quote));

@@ -1,6 +1,5 @@
 //! OpenAI's Codex.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 
@@ -13,6 +12,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::{Parts, PromptMode, ProviderError, ProviderRuntime, route, variables, words};
 use crate::manifest::Variable;
 use crate::plan::environment::CERTIFICATES;
+use crate::plan::regular;
 use crate::plan::spec::Host;
 use crate::plan::workspace::WorkspacePlan;
 
@@ -77,7 +77,7 @@ pub(super) fn read_login(host: &Host) -> Result<Login, ProviderError> {
     let path = host.codex_home.clone().unwrap_or_else(|| PathBuf::from("/")).join("auth.json");
     let unreadable = |source: io::Error| ProviderError::NoLogin { path: path.clone(), source };
     let mut text = Zeroizing::new(String::with_capacity(usize::try_from(LOGIN_MAX).unwrap_or_default()));
-    File::open(&path).and_then(|file| file.take(LOGIN_MAX).read_to_string(&mut text)).map_err(unreadable)?;
+    regular::open(&path).and_then(|file| file.take(LOGIN_MAX).read_to_string(&mut text)).map_err(unreadable)?;
     let mut login: Value = serde_json::from_str(&text).unwrap_or_default();
     let parted = part(&login);
     wipe(&mut login);

@@ -1,13 +1,13 @@
 //! A provider of the user's own: `contrib/NAME/provider.json`, and a Dockerfile or an image beside it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read as _;
 
 use serde::Deserialize;
 
 use super::{Parts, PromptMode, ProviderError, ProviderRuntime, route};
 use crate::manifest::Variable;
+use crate::plan::regular;
 use crate::plan::spec::Host;
 
 const DESCRIPTION: &str = "provider.json";
@@ -51,7 +51,7 @@ pub(super) fn read(name: &str, host: &Host) -> Result<(ProviderRuntime, Descript
     let directory = host.own.join("contrib").join(name);
     let path = directory.join(DESCRIPTION);
     let mut text = String::new();
-    File::open(&path)
+    regular::open(&path)
         .and_then(|file| file.take(DESCRIPTION_MAX).read_to_string(&mut text))
         .map_err(|source| ProviderError::Unreadable { name: name.to_owned(), path: path.clone(), source })?;
     let broken = |why: String| ProviderError::Description { path: path.clone(), why };

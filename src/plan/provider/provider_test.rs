@@ -55,6 +55,22 @@ fn what_is_no_login_is_refused_without_being_shown() {
 }
 
 #[test]
+fn a_fifo_in_place_of_a_file_is_refused_and_not_waited_for() {
+    let mine = Home::new().bottle("agent_provider: {template: mine}\n");
+    let cases = [(codex_home(""), ".codex/auth.json"), (mine, ".bot-bottle/contrib/mine/provider.json")];
+    for (home, name) in cases {
+        let path = home.path(name);
+        let _ours = fs::remove_file(&path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let error = home.prepare(home.spec(), &mut Answers::default()).err().unwrap();
+        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        let said = format!("{error}: {source}");
+        assert!(said.contains(name) && said.contains("it is not a file"), "{said}");
+    }
+}
+
+#[test]
 fn claude_has_a_dummy_only_if_there_is_a_token_and_nobody_sees_it() {
     let with = Home::new().bottle("agent_provider: {auth_token: CLAUDE}\n");
     let prepared = with.prepare(with.spec(), &mut Answers::with(&[("CLAUDE", "canary")])).unwrap();

@@ -32,21 +32,35 @@ impl Lock {
         }
     }
 
-    /// Whether somebody holds it. What is not there, or not ours to open, nobody does.
+    /// Whether somebody holds it. What is not there, or not ours to open, nobody does. Opened for reading, it could not be taken here.
     pub(super) fn is_held(path: &Path) -> bool {
-        let mut asked = request();
-        let answered = OpenOptions::new()
-            .write(true)
-            .open(path)
-            .is_ok_and(|file| fcntl(&file, FcntlArg::F_OFD_GETLK(&mut asked)).is_ok());
-        answered && libc::c_int::from(asked.l_type) != libc::F_UNLCK
+        File::open(path).is_ok_and(|file| is_locked(&file))
     }
+}
+
+/// By another description than this one.
+fn is_locked(file: &File) -> bool {
+    let mut asked = request();
+    let answered = fcntl(file, FcntlArg::F_OFD_GETLK(&mut asked)).is_ok();
+    answered && libc::c_int::from(asked.l_type) != libc::F_UNLCK
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    /// A child that another test starts has our descriptors until it execs, and with them the lock: not for long.
+    fn in_a_moment(what: impl Fn() -> bool) -> bool {
+        (0..1000).any(|_| {
+            let done = what();
+            if !done {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            done
+        })
+    }
 
     #[test]
     fn who_asks_for_it_keeps_nobody_from_it() {
@@ -56,7 +70,7 @@ mod tests {
         let lock = Lock::take(&path).unwrap();
         assert!(lock.is_some() && Lock::is_held(&path) && Lock::take(&path).unwrap().is_none());
         drop(lock);
-        assert!(!Lock::is_held(&path));
+        assert!(in_a_moment(|| !Lock::is_held(&path)));
 
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -67,9 +81,20 @@ mod tests {
                     }
                 });
             }
-            let refused = (0..5000).filter(|_| Lock::take(&path).unwrap().is_none()).count();
+            let refused = (0..5000).filter(|_| !in_a_moment(|| Lock::take(&path).unwrap().is_some())).count();
             over.store(true, Ordering::Relaxed);
             assert_eq!(refused, 0, "of 5000");
         });
+    }
+
+    /// A lock for writing needs a descriptor for writing (fcntl(2), EBADF): who can only read cannot have taken it to see.
+    #[test]
+    fn who_asks_has_nothing_to_take_it_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = Lock::take(&path).unwrap();
+        let reader = File::open(&path).unwrap();
+        assert_eq!(fcntl(&reader, FcntlArg::F_OFD_SETLK(&request())), Err(Errno::EBADF));
+        assert!(lock.is_some() && is_locked(&reader));
     }
 }

@@ -379,6 +379,14 @@ impl State {
         self.keep
     }
 
+    /// Its bottle was ended before the agent could answer. What was kept until then stays, so that it can be resumed.
+    ///
+    /// Returns whether it stays.
+    pub fn interrupted(&mut self) -> bool {
+        self.keep |= self.directory().join(PRESERVE).exists();
+        self.keep
+    }
+
     /// It stays when this is dropped, until it is known that it is not to.
     pub fn keep(&mut self) {
         self.keep = true;

@@ -63,6 +63,19 @@ fn who_holds_a_state_has_it_alone() {
 }
 
 #[test]
+fn a_boot_that_is_interrupted_takes_a_new_bottle_with_it_and_leaves_one_that_was_kept_or_is_marked() {
+    let home = Home::new();
+    let root = home.root();
+    let [mut new, mut kept, mut marked] = ["a-1", "a-2", "a-3"].map(|name| create(&root, name));
+    kept.keep();
+    marked.mark().unwrap();
+    assert_eq!([new.interrupted(), kept.interrupted(), marked.interrupted()], [false, true, true]);
+    drop((new, kept, marked));
+    let names: Vec<_> = root.all().unwrap().into_iter().map(|found| found.slug.to_string()).collect();
+    assert_eq!(names, ["a-2", "a-3"]);
+}
+
+#[test]
 fn the_lock_that_counts_is_the_one_that_is_there() {
     let home = Home::new();
     let root = home.root();

@@ -89,7 +89,8 @@ fn ten_thousand_connections_live_and_the_table_has_an_end() {
             }
         }
     }
-    assert_eq!((guest.stack.flows(), refused), (FLOWS_MAX, 100));
+    assert_eq!((guest.stack.flows(), refused), (FLOWS_MAX, 0));
+    assert_eq!(guest.stack.drops().total(DropReason::Full), 100, "put off");
 }
 
 /// From the first SYN to the last FIN, both sides closing: the number of each is free for the next.

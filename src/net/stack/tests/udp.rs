@@ -39,7 +39,7 @@ fn datagrams_keep_their_bounds_both_ways() {
 
 #[test]
 fn refusals_come_at_once() {
-    for (cause, code) in [(Cause::Denied, 13), (Cause::Busy, 13), (Cause::ConnectionRefused, 3), (Cause::TimedOut, 1)] {
+    for (cause, code) in [(Cause::Denied, 13), (Cause::ConnectionRefused, 3), (Cause::TimedOut, 1)] {
         let mut guest = Guest::new();
         guest.send(datagram(SERVER, PORT, b"?"));
         let flow = guest.asked();
@@ -49,6 +49,19 @@ fn refusals_come_at_once() {
         assert_eq!(quote[20..24], [PORT.to_be_bytes(), SERVER.port().to_be_bytes()].concat());
         assert_eq!(guest.stack.flows(), 0);
     }
+}
+
+#[test]
+fn a_datagram_that_is_put_off_is_dropped_and_the_next_asks_again() {
+    let mut guest = Guest::new();
+    guest.send(datagram(SERVER, PORT, b"?"));
+    let flow = guest.asked();
+    guest.stack.refused(flow, Cause::Busy);
+    assert_eq!((guest.frames(), guest.stack.flows()), (vec![], 0));
+    guest.send(datagram(SERVER, PORT, b"again"));
+    let (flow, host) = (guest.asked(), Socket::new());
+    guest.stack.connected(flow, host.end(), guest.now);
+    assert_eq!(host.with(|host| host.datagrams.clone()), [b"again".to_vec()]);
 }
 
 #[test]
