@@ -6,24 +6,28 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::NixPath;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, RenameFlags, openat, renameat2};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{UnlinkatFlags, geteuid, linkat, unlinkat};
 
-/// Where the fallback's files lie, unless the directory has a better name for it.
-pub(crate) const DRAFTS: &str = ".bottle-vmm-drafts";
 /// Another process may put a file of the same name there again and again, but hardly so often.
 const ATTEMPTS: usize = 16;
 
 /// Tells the drafts of one process apart.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// Where the fallback's files lie, unless the directory has a better name for it. A directory for all has one of these for each user.
+pub(crate) fn drafts() -> String {
+    format!(".bottle-vmm-drafts-{}", geteuid())
+}
 
 #[derive(Debug)]
 pub(crate) struct Draft {
@@ -57,14 +61,27 @@ struct Named {
 }
 
 impl Named {
-    /// A name in `drafts` for the file that `make` makes there or links to it. The lock is a shared one: the sweep wants it for itself,
-    /// and who finds the file under its last name may share it already.
-    fn new<T>(
-        drafts: &Path,
-        make: impl Fn(&Path) -> io::Result<T>,
-        handle: impl Fn(&T) -> io::Result<File>,
-    ) -> io::Result<(T, Self)> {
-        for _ in 0..ATTEMPTS {
+    /// A new file in `drafts`, which `create` makes, locked as soon as it can be.
+    fn created(drafts: &Path, create: impl Fn(&Path) -> io::Result<File>) -> io::Result<(File, Self)> {
+        Self::name(drafts, |path| {
+            let file = create(&path)?;
+            let lock = file.try_clone().and_then(shared).inspect_err(|_| drop(fs::remove_file(&path)))?;
+            // A sweep may have come between making it and locking it.
+            Ok(if path.exists() { Some((file, Self { path, _lock: lock })) } else { None })
+        })
+    }
+
+    /// A name in `drafts` for `file`, which `link` gives it. It is locked before: should a sweep take the only name of a file without one,
+    /// it could never get another.
+    fn linked(drafts: &Path, file: File, link: impl Fn(&Path) -> io::Result<()>) -> io::Result<Self> {
+        let lock = shared(file)?;
+        let path = Self::name(drafts, |path| link(&path).map(|()| Some(path)))?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Tries names in `drafts` until one is taken by `take`.
+    fn name<T>(drafts: &Path, take: impl Fn(PathBuf) -> io::Result<Option<T>>) -> io::Result<T> {
+        let attempt = || {
             make_directory(drafts)?;
             if !is_ours(drafts)? {
                 // In /tmp, say: whoever has it could put another file under the name.
@@ -74,24 +91,24 @@ impl Named {
                 ));
             }
             sweep(drafts)?;
-            let path = drafts.join(format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
-            let made = match make(&path) {
-                // The latter: whoever ended last took the directory along.
-                Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {
-                    continue;
-                }
-                made => made?,
-            };
-            let lock =
-                handle(&made).and_then(|file| Ok(Flock::lock(file, FlockArg::LockShared).map_err(|(_, errno)| errno)?));
-            let lock = lock.inspect_err(|_| drop(fs::remove_file(&path)))?;
-            // A sweep may have come between making it and locking it.
-            if path.exists() {
-                return Ok((made, Self { path, _lock: lock }));
+            take(drafts.join(format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))))
+        };
+        for _ in 0..ATTEMPTS {
+            match attempt() {
+                Ok(Some(taken)) => return Ok(taken),
+                Ok(None) => {}
+                // At any point: whoever ended last took the directory along.
+                Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {}
+                Err(error) => return Err(error),
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
     }
+}
+
+/// A lock that keeps the sweep away, which wants the file for itself; who finds the file under its last name may share it already.
+fn shared(file: File) -> io::Result<Flock<File>> {
+    Flock::lock(file, FlockArg::LockShared).map_err(|(_, errno)| errno.into())
 }
 
 impl Drop for Named {
@@ -126,7 +143,7 @@ impl Draft {
 
     pub(crate) fn named(drafts: &Path, mode: u32) -> io::Result<Self> {
         let create = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path);
-        let (file, named) = Named::new(drafts, create, File::try_clone)?;
+        let (file, named) = Named::created(drafts, create)?;
         Ok(Self { file, named: Some(named), drafts: drafts.to_owned() })
     }
 
@@ -191,8 +208,7 @@ impl Draft {
 
     /// There is one file of that name at any moment: the old one, then this one.
     fn replace(&self, path: &Path) -> io::Result<()> {
-        let link = |name: &Path| Ok(self.link(name)?);
-        let ((), named) = Named::new(&self.drafts, link, |()| self.file.try_clone())?;
+        let named = Named::linked(&self.drafts, self.file.try_clone()?, |name| Ok(self.link(name)?))?;
         fs::rename(&named.path, path)
     }
 
@@ -238,13 +254,11 @@ pub(crate) fn sweep(drafts: &Path) -> io::Result<usize> {
     let names: Vec<_> = directory.iter().flatten().map(|entry| entry.file_name().to_owned()).collect();
     let mut removed = 0;
     for name in names {
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let Ok(file) = openat(&directory, name.as_c_str(), flags, Mode::empty()) else { continue };
         // Held until it is gone: who made the file this moment waits for the lock, and then finds the file gone.
-        let Ok(Some(_lock)) = abandoned(file.into()) else { continue };
+        let Ok(Some(_lock)) = abandoned(&directory, name.as_c_str(), OFlag::O_NOFOLLOW) else { continue };
         match unlinkat(&directory, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
             Ok(()) => removed += 1,
-            // `.` and `..`, which are locked as easily.
+            // A directory on a file system that can only be read is locked as easily.
             Err(Errno::ENOENT | Errno::EISDIR | Errno::EINVAL) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -252,13 +266,21 @@ pub(crate) fn sweep(drafts: &Path) -> io::Result<usize> {
     Ok(removed)
 }
 
-/// The lock of a file that nobody else has one of; `None` if somebody has.
-pub(crate) fn abandoned(file: File) -> io::Result<Option<Flock<File>>> {
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, errno)) => Err(errno.into()),
-    }
+/// The lock of a file that nobody else has one of; `None` if somebody has, or may have for all that can be told. The file is `path`, seen
+/// from `directory`.
+pub(crate) fn abandoned<P: ?Sized + NixPath>(
+    directory: impl AsFd,
+    path: &P,
+    flags: OFlag,
+) -> nix::Result<Option<Flock<File>>> {
+    let directory = directory.as_fd();
+    let open = |access| openat(directory, path, access | flags | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty());
+    // NFS locks only what is open for writing (flock(2), "NFS details").
+    let file = match open(OFlag::O_RDWR) {
+        Err(Errno::EACCES | Errno::EPERM | Errno::EROFS | Errno::ETXTBSY) => open(OFlag::O_RDONLY)?,
+        opened => opened?,
+    };
+    Ok(Flock::lock(File::from(file), FlockArg::LockExclusiveNonblock).ok())
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use super::{Draft, Existing, Named, Published};
+use nix::fcntl::{AT_FDCWD, OFlag};
+
+use super::{Draft, Existing, Named, Published, abandoned, drafts, sweep};
 
 fn text(draft: &mut Draft, text: &str) {
     draft.file_mut().write_all(text.as_bytes()).unwrap();
@@ -91,7 +93,8 @@ fn what_a_process_left_that_died_while_it_replaced_a_file_goes_with_the_next_dra
     let draft = Draft::new(directory.path(), "drafts", 0o600).unwrap();
     assert!(!drafts.exists());
     // Between the two steps of replacing, another's sweep leaves it alone.
-    let ((), between) = Named::new(&drafts, |name| Ok(draft.link(name)?), |()| draft.file.try_clone()).unwrap();
+    let file = draft.file.try_clone().unwrap();
+    let between = Named::linked(&drafts, file, |name| Ok(draft.link(name)?)).unwrap();
     drop(Draft::new(directory.path(), "drafts", 0o600).unwrap());
     assert!(between.path.exists());
     // And who has found the file under its last name can already hold it for the time of a run.
@@ -114,4 +117,50 @@ fn what_is_somebody_else_s_is_neither_swept_nor_used() {
     assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
     assert_eq!(fs::read_dir(&precious).unwrap().count(), 1);
     assert_eq!(fs::read_to_string(directory.path().join("target")).unwrap(), "old");
+}
+
+#[test]
+fn replacing_and_sweeping_at_once_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let drafts = directory.path().join("drafts");
+    let replace = |name: &str| {
+        let target = directory.path().join(name);
+        fs::write(&target, "old").unwrap();
+        for number in 0..200 {
+            let mut draft = Draft::new(directory.path(), "drafts", 0o600).unwrap();
+            text(&mut draft, &number.to_string());
+            draft.publish(&target, &Existing::Replace).unwrap();
+            assert_eq!(fs::read_to_string(&target).unwrap(), number.to_string());
+        }
+    };
+    std::thread::scope(|scope| {
+        // Each takes the directory along when it is done.
+        let replacing = ["one", "two"].map(|name| scope.spawn(move || replace(name)));
+        while !replacing.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            assert_eq!(sweep(&drafts).unwrap(), 0);
+        }
+    });
+    assert!(!drafts.exists());
+}
+
+#[test]
+fn what_cannot_be_locked_may_be_somebody_s() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("draft");
+    fs::write(&path, "text").unwrap();
+    assert!(abandoned(AT_FDCWD, &path, OFlag::empty()).unwrap().is_some());
+    // EBADF, as NFS has it for a file that is open for reading only.
+    assert!(abandoned(AT_FDCWD, &path, OFlag::O_PATH).unwrap().is_none());
+}
+
+#[test]
+fn in_a_directory_for_all_each_user_has_drafts_of_their_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let (target, draft) = (directory.path().join("target"), Draft::new(directory.path(), &drafts(), 0o600).unwrap());
+    fs::write(&target, "old").unwrap();
+    // What anybody may have made there first, under a name that is nobody's.
+    fs::write(directory.path().join(".bottle-vmm-drafts"), "another's").unwrap();
+    draft.publish(&target, &Existing::Replace).unwrap();
+    assert!(drafts().ends_with(&format!("-{}", nix::unistd::geteuid())));
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
 }

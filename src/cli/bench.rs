@@ -3,7 +3,7 @@
 use super::args::{BenchCommand, BootBench};
 use super::out;
 use super::report::Failure;
-use crate::draft::{DRAFTS, Draft};
+use crate::draft::{Draft, drafts};
 use crate::launch::timings::{Phase, Timings};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
@@ -187,7 +187,7 @@ fn boot(side: &Side) -> Result<Boot, Failure> {
     let directory = std::env::temp_dir();
     let failed = |source| BenchError::File { path: directory.clone(), source };
     // Without a name, so that nothing of it is left whatever ends the benchmark.
-    let mut file = Draft::new(&directory, DRAFTS, 0o600).map(Draft::into_file).map_err(failed)?;
+    let mut file = Draft::new(&directory, &drafts(), 0o600).map(Draft::into_file).map_err(failed)?;
     let begin = std::time::Instant::now();
     let status = Command::new(&side.program)
         .arg("run")

@@ -1,7 +1,7 @@
 //! A static busybox, of which the default root is made: that of Debian's package busybox-static, installed or else fetched.
 
 use super::{Apt, DebError, DebianError, Suite, deb};
-use crate::draft::{DRAFTS, Draft, Existing};
+use crate::draft::{Draft, Existing, drafts};
 use crate::progress::Progress;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -56,7 +56,7 @@ pub fn find(cache: &Path, progress: &dyn Progress) -> Result<PathBuf, BusyboxErr
 
 /// Whole or not at all: another process may be looking.
 fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut draft = Draft::new(path.parent().unwrap_or(Path::new("/")), DRAFTS, 0o755)?;
+    let mut draft = Draft::new(path.parent().unwrap_or(Path::new("/")), &drafts(), 0o755)?;
     draft.file_mut().write_all(bytes)?;
     // Another process may have been first, with the same or with a newer one.
     draft.publish(path, &Existing::Replace).map(drop)

@@ -63,6 +63,8 @@ pub enum ImageError {
     NestedIndexes { limit: usize },
     #[error("the image's indexes name more than {limit} images")]
     ManyManifests { limit: usize },
+    #[error("the image's indexes take more than {limit} bytes together")]
+    LongIndexes { limit: usize },
     #[error("the image has {layers} layers, but its configuration lists {listed}")]
     LayerCount { layers: usize, listed: usize },
     #[error("layer {number} of the image (`{layer}`) cannot be used")]
@@ -176,7 +178,8 @@ fn layer_hint(error: &LayerError) -> Option<String> {
         LayerError::Compression(_) => "layers may be plain or compressed with gzip or zstd",
         LayerError::Changed => "run again when nothing writes to it",
         LayerError::TooMuchMemory => {
-            "an image may have some 400,000 files: leave caches and build directories out of it"
+            "an image may have some 400,000 files, or 300,000 if a layer is compressed with zstd: leave caches and build \
+             directories out of it"
         }
         _ => return None,
     };

@@ -257,6 +257,27 @@ fn indexes_that_name_each_other_over_and_over_come_to_an_end() {
 }
 
 #[test]
+fn indexes_are_not_too_long_together() {
+    let place = Place::new();
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let nested = |levels: usize| {
+        let mut index = json!({ "schemaVersion": 2, "manifests": [] }).to_string().into_bytes();
+        let mut parts = vec![("oci-layout".to_owned(), b"{}".to_vec())];
+        for _ in 0..levels {
+            let digest = Digest::of(&index);
+            parts.push((format!("blobs/sha256/{}", digest.hex()), index));
+            let annotations = json!({ "a": "a".repeat(3 << 20) });
+            let descriptor = json!({ "mediaType": kind, "digest": digest.to_string(), "annotations": annotations });
+            index = json!({ "schemaVersion": 2, "manifests": [descriptor] }).to_string().into_bytes();
+        }
+        parts.push(("index.json".to_owned(), index));
+        place.open(&archive_of(&parts)).unwrap_err()
+    };
+    assert!(matches!(nested(2), ImageError::NoImages));
+    assert!(matches!(nested(3), ImageError::LongIndexes { .. }));
+}
+
+#[test]
 fn a_window_that_would_take_all_memory_is_refused() {
     let place = Place::new();
     let layer = Tar::default().file("x", &vec![7; 100_000]).finish();

@@ -10,7 +10,7 @@ use super::layer::{Layer, LayerError};
 use super::limits::Limits;
 use super::merge;
 use super::pack::{Contents, Sink};
-use super::stream::{Compression, Meter};
+use super::stream::{Compression, Meter, ZSTD_WINDOW_BYTES};
 use super::tar::Entry;
 use super::tree::{ContentId, Tree};
 use super::workers;
@@ -18,8 +18,6 @@ use crate::progress::Progress;
 
 /// Layers that are read at once: each may take some megabytes for headers and sparse maps.
 const READERS: usize = 4;
-/// Zstandard's decoder keeps a window, of a size that the layer claims (see `stream`).
-const ZSTD_READERS: usize = 2;
 
 /// The files of a merged tree: a content is (layer, number of the entry in it).
 #[derive(Debug)]
@@ -35,12 +33,17 @@ impl Layered {
         progress: &dyn Progress,
     ) -> Result<(Tree, Self), ImageError> {
         progress.step_of_bytes("reading layers");
-        let budget = Budget::new(limits.entries, limits.memory_bytes);
-        let lists = list_all(&layers, limits, &budget, progress)?;
-        // All that is listed has its place already; what is left is for directories that nobody lists.
+        // Zstandard's decoder keeps a window, of a size that the layer claims: one at a time, in both readings.
+        let is_zstd = |layer: &Layer| Compression::of(&layer.blob).is_ok_and(|method| method == Compression::Zstd);
+        let (readers, windows) = if layers.iter().any(is_zstd) { (1, ZSTD_WINDOW_BYTES) } else { (READERS, 0) };
+        let budget = Budget::new(limits.entries, limits.memory_bytes.saturating_sub(windows));
+        let lists = list_all(&layers, readers, limits, &budget, progress)?;
+        // All that is listed has its place already; what is left is for directories that nobody lists. Places that whiteouts and hard links
+        // do not take are too cheap for these.
         let listed: u64 = lists.iter().map(|list| list.len() as u64).sum();
-        let inodes = 1 + listed + budget.bytes_left() / IMPLIED_DIRECTORY;
-        let mut tree = Tree::new(u32::try_from(inodes).unwrap_or(u32::MAX)).with_steps(limits.steps);
+        let implied = budget.bytes_left() / IMPLIED_DIRECTORY;
+        let inodes = u32::try_from(1 + listed + implied).unwrap_or(u32::MAX);
+        let mut tree = Tree::new(inodes).with_implied(implied).with_steps(limits.steps);
         for (index, (layer, entries)) in (0..).zip(layers.iter().zip(lists)) {
             merge::apply(&mut tree, index, entries).map_err(|error| failed(layer, index, error))?;
         }
@@ -96,6 +99,7 @@ fn failed(layer: &Layer, index: u32, source: LayerError) -> ImageError {
 /// other in it; the first error in layer order is the one that is told.
 fn list_all(
     layers: &[Layer],
+    readers: usize,
     limits: &Limits,
     budget: &Budget,
     progress: &dyn Progress,
@@ -103,11 +107,9 @@ fn list_all(
     let meter = Meter::new(limits.unpacked_bytes);
     let total = layers.iter().map(|layer| layer.blob.len()).sum();
     let mut lists: Vec<Option<Result<Vec<Entry>, LayerError>>> = layers.iter().map(|_| None).collect();
-    let window = |layer: &Layer| Compression::of(&layer.blob).is_ok_and(|compression| compression == Compression::Zstd);
-    let threads = workers::at_most(if layers.iter().any(window) { ZSTD_READERS } else { READERS });
     let mut done = 0;
     workers::each(
-        (layers.len(), threads),
+        (layers.len(), workers::at_most(readers)),
         || |index: usize| layers[index].entries(&meter, budget),
         |result| {
             if let Some((index, list)) = result {

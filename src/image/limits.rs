@@ -8,7 +8,8 @@ pub struct Limits {
     pub unpacked_bytes: u64,
     /// Entries of all layers.
     pub entries: u32,
-    /// Memory for the names, links, attributes and the like of all layers: about 300 bytes an entry.
+    /// Memory for the names, links, attributes and the like of all layers: about 300 bytes an entry. The window of a layer compressed with
+    /// Zstandard comes out of it.
     pub memory_bytes: u64,
     /// Names that are looked up on the ways of all entries, symbolic links followed.
     pub steps: u64,

@@ -486,6 +486,36 @@ fn links_on_deep_ways_come_to_an_end() {
     }
 }
 
+/// To remember them is what takes the time.
+#[test]
+fn names_behind_links_count_whether_a_way_comes_to_them_or_not() {
+    let rest = "x/".repeat(1000);
+    let hop =
+        |number: u32| format!("{}/{rest}", if number == 0 { "missing".to_owned() } else { format!("l{}", number - 1) });
+    let links = (0..30).fold(tar(), |tar, number| tar.symlink(&format!("l{number}"), &hop(number)));
+    let mut tree = merge([links]).unwrap().with_steps(100_000);
+    let hidden = (0..10).fold(tar(), |tar, number| tar.file(&format!("l29/.wh.{number}"), b""));
+    match apply(&mut tree, 1, entries(hidden)) {
+        Err(LayerError::Entry { source: EntryError::TooFar, entry }) => assert_eq!(entry, "l29/.wh.3"),
+        other => panic!("{other:?}"),
+    }
+    // And nobody gets by with what was left over.
+    let refused = apply(&mut tree, 1, entries(tar().file("d/.wh.x", b"")));
+    assert!(matches!(refused, Err(LayerError::Entry { source: EntryError::TooFar, .. })), "{refused:?}");
+}
+
+#[test]
+fn directories_that_nobody_lists_have_places_of_their_own() {
+    let layer = tar().directory("listed", 0o755).file("listed/x", b"").file("a/b/c", b"").file("a/b/d", b"");
+    let layer = (0..100).fold(layer, |tar, number| tar.file(&format!(".wh.{number}"), b""));
+    let apply_with = |implied| apply(&mut Tree::new(10_000).with_implied(implied), 0, entries(layer.clone()));
+    apply_with(2).unwrap();
+    match apply_with(1) {
+        Err(LayerError::Entry { source: EntryError::TooMany, entry }) => assert_eq!(entry, "a/b/c"),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn what_is_above_a_path_is_found_among_names_that_sort_between() {
     let names = |path: &'static str| path.split('/').map(str::as_bytes).collect::<Vec<_>>();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::artifact::Artifact;
 use super::error::ImageError;
 use super::is_full;
-use crate::draft::{DRAFTS, Draft, Existing};
+use crate::draft::{Draft, Existing, drafts};
 use crate::progress::Progress;
 
 /// Copied between two words about it.
@@ -75,7 +75,7 @@ impl Output {
         if !directory.is_dir() {
             return Err(ImageError::NoDirectory { path: directory.to_owned() });
         }
-        Draft::new(directory, DRAFTS, 0o666).map_err(|source| ImageError::Io {
+        Draft::new(directory, &drafts(), 0o666).map_err(|source| ImageError::Io {
             action: "create a file in",
             path: directory.to_owned(),
             source,

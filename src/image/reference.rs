@@ -23,6 +23,8 @@ pub(crate) fn platform() -> String {
 const MAX_NESTED_INDEXES: usize = 4;
 /// Images and indexes that the indexes name, all together: each may be an index again, and name as many.
 const MAX_MANIFESTS: usize = 4096;
+/// Of all indexes together: one for every machine there is takes some kilobytes.
+const MAX_INDEX_BYTES: usize = 8 << 20;
 
 pub(crate) const DOCKER_MANIFEST: &str = "manifest.json";
 pub(crate) const OCI_INDEX: &str = "index.json";
@@ -77,8 +79,14 @@ struct Descriptor {
     media_type: String,
     digest: String,
     platform: Option<Platform>,
-    #[serde(default)]
-    annotations: Option<std::collections::BTreeMap<String, String>>,
+    annotations: Option<Annotations>,
+}
+
+/// The one that we read. Of others there may be any number.
+#[derive(Debug, Clone, Deserialize)]
+struct Annotations {
+    #[serde(rename = "org.opencontainers.image.ref.name")]
+    name: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -114,15 +122,20 @@ impl Descriptor {
     }
 
     fn name(&self) -> String {
-        let annotations = self.annotations.as_ref();
-        let name = annotations.and_then(|all| all.get("org.opencontainers.image.ref.name"));
+        let name = self.annotations.as_ref().and_then(|annotations| annotations.name.as_ref());
         name.unwrap_or(&self.digest).clone()
     }
 }
 
+/// What the indexes of an image may still name and take.
+struct Left {
+    manifests: usize,
+    bytes: usize,
+}
+
 fn oci(parts: &Parts) -> Result<Described, ImageError> {
-    let (mut candidates, mut left) = (Vec::new(), MAX_MANIFESTS);
-    collect(parts, parse(OCI_INDEX, &parts.document(OCI_INDEX)?)?, (0, &mut left), &mut candidates)?;
+    let (mut candidates, mut left) = (Vec::new(), Left { manifests: MAX_MANIFESTS, bytes: MAX_INDEX_BYTES });
+    collect(parts, (OCI_INDEX, &parts.document(OCI_INDEX)?), (0, &mut left), &mut candidates)?;
     let chosen = choose(candidates)?;
     let (name, bytes) = blob(parts, &chosen.digest)?;
     let manifest: Manifest = parse(&name, &bytes)?;
@@ -137,18 +150,22 @@ fn oci(parts: &Parts) -> Result<Described, ImageError> {
 
 fn collect(
     parts: &Parts,
-    index: Index,
-    (depth, left): (usize, &mut usize),
+    (name, bytes): (&str, &[u8]),
+    (depth, left): (usize, &mut Left),
     into: &mut Vec<Descriptor>,
 ) -> Result<(), ImageError> {
     if depth > MAX_NESTED_INDEXES {
         return Err(ImageError::NestedIndexes { limit: MAX_NESTED_INDEXES });
     }
-    *left = left.checked_sub(index.manifests.len()).ok_or(ImageError::ManyManifests { limit: MAX_MANIFESTS })?;
+    let bytes_left = left.bytes.checked_sub(bytes.len());
+    left.bytes = bytes_left.ok_or(ImageError::LongIndexes { limit: MAX_INDEX_BYTES })?;
+    let index: Index = parse(name, bytes)?;
+    let manifests_left = left.manifests.checked_sub(index.manifests.len());
+    left.manifests = manifests_left.ok_or(ImageError::ManyManifests { limit: MAX_MANIFESTS })?;
     for descriptor in index.manifests {
         if descriptor.is_index() {
             let (name, bytes) = blob(parts, &descriptor.digest)?;
-            collect(parts, parse(&name, &bytes)?, (depth + 1, &mut *left), into)?;
+            collect(parts, (&name, &bytes), (depth + 1, &mut *left), into)?;
         } else if !descriptor.is_attestation() && !into.iter().any(|known| known.digest == descriptor.digest) {
             into.push(descriptor);
         }

@@ -75,6 +75,7 @@ impl Stat {
 fn walk(
     root: &Path,
     limits: &Limits,
+    budget: &Budget,
     mut visit: impl FnMut(PathBuf, usize, &Metadata) -> Result<(), ImageError>,
 ) -> Result<(), ImageError> {
     let metadata = fs::metadata(root).map_err(|error| io(root, error))?;
@@ -83,7 +84,8 @@ fn walk(
     visit(root.to_owned(), 0, &metadata)?;
     let mut count = 1;
     while let Some((parent, directory)) = directories.pop_front() {
-        let mut inside = list(&directory, limits)?;
+        // Beside what is remembered of other directories.
+        let mut inside = list(&directory, &Budget::new(limits.entries, budget.bytes_left()))?;
         inside.sort_unstable();
         for path in inside {
             let metadata = fs::symlink_metadata(&path).map_err(|error| io(&path, error))?;
@@ -115,7 +117,7 @@ fn digest(digester: &mut Digester, path: &Path, metadata: &Metadata) {
 /// That of a scan, which is not kept.
 pub(crate) fn fingerprint(root: &Path, limits: &Limits) -> Result<Digest, ImageError> {
     let mut digester = Digester::default();
-    walk(root, limits, |path, _, metadata| {
+    walk(root, limits, &Budget::new(limits.entries, limits.memory_bytes), |path, _, metadata| {
         digest(&mut digester, &path, metadata);
         Ok(())
     })?;
@@ -126,12 +128,10 @@ impl Scan {
     pub(crate) fn of(root: &Path, limits: &Limits) -> Result<Self, ImageError> {
         let (began, budget) = (SystemTime::now(), Budget::new(limits.entries, limits.memory_bytes));
         let (mut found, mut digester, mut latest_change) = (Vec::new(), Digester::default(), (0, 0));
-        walk(root, limits, |path, parent, metadata| {
+        walk(root, limits, &budget, |path, parent, metadata| {
             digest(&mut digester, &path, metadata);
             latest_change = latest_change.max((metadata.ctime(), metadata.ctime_nsec()));
-            let record = size_of::<Found>() + size_of::<PathBuf>();
-            let spent = budget.spend_found(path.as_os_str().len(), record, metadata.is_dir());
-            spent.map_err(|_| ImageError::RootEntry { path: path.clone(), what: TOO_MANY })?;
+            spend(&budget, &path, metadata.is_dir())?;
             found.push(Found { path, parent, stat: Stat::of(metadata) });
             Ok(())
         })?;
@@ -243,11 +243,21 @@ fn open(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
 }
 
-fn list(directory: &Path, limits: &Limits) -> Result<Vec<PathBuf>, ImageError> {
+/// The paths of what is in a directory, as far as there is `room` for that.
+fn list(directory: &Path, room: &Budget) -> Result<Vec<PathBuf>, ImageError> {
     let entries = fs::read_dir(directory).map_err(|error| io(directory, error))?;
-    // One more than allowed is enough to be refused.
-    let entries = entries.take(limits.entries as usize + 1);
-    entries.map(|entry| Ok(entry.map_err(|error| io(directory, error))?.path())).collect()
+    let path = |entry: std::io::Result<fs::DirEntry>| {
+        let path = entry.map_err(|error| io(directory, error))?.path();
+        spend(room, &path, false)?;
+        Ok(path)
+    };
+    entries.map(path).collect()
+}
+
+fn spend(budget: &Budget, path: &Path, is_directory: bool) -> Result<(), ImageError> {
+    let record = size_of::<Found>() + size_of::<PathBuf>();
+    let spent = budget.spend_found(path.as_os_str().len(), record, is_directory);
+    spent.map_err(|_| ImageError::RootEntry { path: path.to_owned(), what: TOO_MANY })
 }
 
 fn meta(path: &Path, stat: &Stat, budget: &Budget) -> Result<Meta, ImageError> {

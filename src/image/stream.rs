@@ -119,6 +119,8 @@ impl Compression {
 /// The logarithm of the largest window that a Zstandard frame may ask for. RFC 8878 (§3.1.1.1.2) recommends 8 MiB at least, and the
 /// builders' highest levels take 32 MiB; by itself the library would let it be 128 MiB.
 const ZSTD_WINDOW: u32 = 25;
+/// What a decoder may take for it.
+pub(crate) const ZSTD_WINDOW_BYTES: u64 = 1 << ZSTD_WINDOW;
 
 /// Read from a file at once.
 pub(crate) const READ: usize = 256 << 10;

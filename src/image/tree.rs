@@ -113,17 +113,24 @@ pub(crate) enum TreeError {
 pub(crate) struct Tree {
     inodes: Vec<Inode>,
     max_inodes: u32,
-    /// Names that may still be looked up.
+    /// Directories that may still be made without being listed.
+    implied: u64,
+    /// Names that may still be on ways.
     steps: u64,
 }
 
 impl Tree {
     pub(crate) fn new(max_inodes: u32) -> Self {
         let root = Inode { meta: Meta::implied_root(), kind: Kind::empty_directory() };
-        Self { inodes: vec![root], max_inodes, steps: u64::MAX }
+        Self { inodes: vec![root], max_inodes, implied: u64::MAX, steps: u64::MAX }
     }
 
-    /// Lets no more names be looked up on all ways together: forty links of two thousand names each may be on each of a million.
+    /// Lets no more directories be made on the ways to other things: they take room that no entry stands for.
+    pub(crate) fn with_implied(self, implied: u64) -> Self {
+        Self { implied, ..self }
+    }
+
+    /// Lets no more names be on all ways together: forty links of two thousand names each may be on each of a million.
     pub(crate) fn with_steps(self, steps: u64) -> Self {
         Self { steps, ..self }
     }
@@ -180,14 +187,14 @@ impl Tree {
     /// The directory that `components` lead to, symbolic links followed as a process in the root would follow them
     /// (`..` of the root is the root). `None` if there is none.
     pub(crate) fn find_directory(&mut self, components: &[&[u8]]) -> Result<Option<InodeId>, TreeError> {
-        let mut walk = Walk::new(components, self.steps);
-        let found = self.find(&mut walk);
+        let mut walk = Walk::new(self.steps);
+        let found = walk.insert(components.iter().copied()).and_then(|()| self.find(&mut walk));
         self.steps = walk.steps;
         found
     }
 
     fn find(&self, walk: &mut Walk) -> Result<Option<InodeId>, TreeError> {
-        while let Some(name) = walk.next_name()? {
+        while let Some(name) = walk.next_name() {
             let Some(child) = self.child(walk.here(), &name) else { return Ok(None) };
             match &self.get(child).kind {
                 Kind::Directory(_) => walk.enter(child),
@@ -201,13 +208,15 @@ impl Tree {
     /// Like `find_directory`, but what is missing is made, and what is in the way without being a directory or a link
     /// to one gives way to a directory, as it does in an overlay mount of the layers.
     pub(crate) fn make_directory(&mut self, components: &[&[u8]]) -> Result<InodeId, TreeError> {
-        let mut walk = Walk::new(components, self.steps);
-        while let Some(name) = walk.next_name()? {
+        let mut walk = Walk::new(self.steps);
+        walk.insert(components.iter().copied())?;
+        while let Some(name) = walk.next_name() {
             let child = self.child(walk.here(), &name);
             match child.map(|child| (child, &self.get(child).kind)) {
                 Some((child, Kind::Directory(_))) => walk.enter(child),
                 Some((_, Kind::Symlink(target))) => walk.follow(target)?,
                 _ => {
+                    self.implied = self.implied.checked_sub(1).ok_or(TreeError::TooManyInodes)?;
                     let meta = Meta::implied_directory(&self.get(walk.here()).meta);
                     let made = self.add(Inode { meta, kind: Kind::empty_directory() })?;
                     self.link(walk.here(), &name, made)?;
@@ -245,32 +254,39 @@ struct Walk {
     trail: Vec<InodeId>,
     ahead: Vec<Box<[u8]>>,
     hops: usize,
-    /// Names that may still be looked up.
+    /// Names that may still be put ahead.
     steps: u64,
 }
 
 impl Walk {
-    fn new(components: &[&[u8]], steps: u64) -> Self {
-        let ahead = components.iter().rev().map(|&name| name.into()).collect();
-        Self { trail: vec![InodeId::ROOT], ahead, hops: 0, steps }
+    fn new(steps: u64) -> Self {
+        Self { trail: vec![InodeId::ROOT], ahead: Vec::new(), hops: 0, steps }
+    }
+
+    /// Puts names before those still to go. Here they cost something, and so they are counted here, whether the way comes to them or not.
+    fn insert<'n>(&mut self, names: impl DoubleEndedIterator<Item = &'n [u8]> + Clone) -> Result<(), TreeError> {
+        let left = self.steps.checked_sub(names.clone().count() as u64);
+        self.steps = left.unwrap_or(0);
+        left.ok_or(TreeError::TooManySteps)?;
+        self.ahead.extend(names.rev().map(Into::into));
+        Ok(())
     }
 
     fn here(&self) -> InodeId {
         self.trail.last().copied().unwrap_or(InodeId::ROOT)
     }
 
-    fn next_name(&mut self) -> Result<Option<Box<[u8]>>, TreeError> {
+    fn next_name(&mut self) -> Option<Box<[u8]>> {
         while let Some(name) = self.ahead.pop() {
-            self.steps = self.steps.checked_sub(1).ok_or(TreeError::TooManySteps)?;
             match &*name {
                 b"" | b"." => {}
                 b".." => {
                     self.trail.pop();
                 }
-                _ => return Ok(Some(name)),
+                _ => return Some(name),
             }
         }
-        Ok(None)
+        None
     }
 
     fn enter(&mut self, directory: InodeId) {
@@ -285,7 +301,6 @@ impl Walk {
         if target.first() == Some(&b'/') {
             self.trail.clear();
         }
-        self.ahead.extend(target.split(|&byte| byte == b'/').rev().map(Into::into));
-        Ok(())
+        self.insert(target.split(|&byte| byte == b'/'))
     }
 }

@@ -12,7 +12,7 @@ use super::KernelError;
 use super::bzimage::{self, Header, Payload, UnpackError};
 use super::elf::{self, Verdict};
 use super::error::io_error;
-use crate::draft::{DRAFTS, Draft, Existing};
+use crate::draft::{Draft, Existing, drafts};
 use crate::paths;
 
 /// No compressed kernel is near this; the payload is read into memory.
@@ -149,7 +149,7 @@ fn cached(path: &Path, file: File, payload: Payload, cache: &Path) -> Result<Ker
 }
 
 fn place(path: &Path, file: File, payload: Payload, dir: &Path, vmlinux: &Path) -> Result<(), KernelError> {
-    let draft = Draft::new(dir, DRAFTS, 0o644).map_err(io_error("write", vmlinux))?;
+    let draft = Draft::new(dir, &drafts(), 0o644).map_err(io_error("write", vmlinux))?;
     unpack(path, file, payload, draft.file(), vmlinux)?;
     elf_of(path, &draft.own_name())?;
     draft.publish(vmlinux, &Existing::Replace).map(drop).map_err(io_error("place", vmlinux))

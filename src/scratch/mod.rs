@@ -12,7 +12,7 @@ mod groups;
 mod layout;
 mod superblock;
 
-use crate::draft::{DRAFTS, Draft};
+use crate::draft::{Draft, drafts};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -71,7 +71,7 @@ pub fn create(directory: &Path, bytes: u64) -> Result<File, ScratchError> {
     if bytes > MAX_BYTES {
         return Err(ScratchError::TooLarge { bytes });
     }
-    let file = Draft::new(directory, DRAFTS, 0o600)
+    let file = Draft::new(directory, &drafts(), 0o600)
         .map(Draft::into_file)
         .map_err(|source| ScratchError::Create { directory: directory.to_owned(), source })?;
     let formatted = file.set_len(bytes - bytes % BLOCK).and_then(|()| format(&file, &Layout::new(bytes / BLOCK)));

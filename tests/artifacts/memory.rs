@@ -29,22 +29,63 @@ impl<W: Write> Write for Hashed<W> {
     }
 }
 
-type Layer = BufWriter<Hashed<GzEncoder<Hashed<File>>>>;
+enum Encoder {
+    Gzip(GzEncoder<Hashed<File>>),
+    Zstd(zstd::Encoder<'static, Hashed<File>>),
+}
+
+impl Encoder {
+    fn gzip(file: Hashed<File>) -> Self {
+        Self::Gzip(GzEncoder::new(file, Compression::fast()))
+    }
+
+    /// The layer's decoder will keep as much as it may.
+    fn zstd(file: Hashed<File>) -> Self {
+        let mut encoder = zstd::Encoder::new(file, 1).unwrap();
+        encoder.window_log(25).unwrap();
+        Self::Zstd(encoder)
+    }
+
+    fn finish(self) -> Hashed<File> {
+        match self {
+            Self::Gzip(encoder) => encoder.finish().unwrap(),
+            Self::Zstd(encoder) => encoder.finish().unwrap(),
+        }
+    }
+}
+
+impl Write for Encoder {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Gzip(encoder) => encoder.write(bytes),
+            Self::Zstd(encoder) => encoder.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Gzip(encoder) => encoder.flush(),
+            Self::Zstd(encoder) => encoder.flush(),
+        }
+    }
+}
+
+type Layer = BufWriter<Hashed<Encoder>>;
 
 fn hex(hash: Sha256) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A layout of one layer, whose entries `write` writes one by one: the test takes no memory of its own.
-fn layout(directory: &Path, write: impl Fn(&mut Layer)) {
+fn layout(directory: &Path, encoder: fn(Hashed<File>) -> Encoder, write: impl Fn(&mut Layer)) {
     let blobs = directory.join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
     let file = Hashed { inner: File::create(blobs.join("layer")).unwrap(), hash: Sha256::new() };
-    let mut layer = BufWriter::new(Hashed { inner: GzEncoder::new(file, Compression::fast()), hash: Sha256::new() });
+    let mut layer = BufWriter::new(Hashed { inner: encoder(file), hash: Sha256::new() });
     write(&mut layer);
     layer.write_all(&[0; 1024]).unwrap();
     let Hashed { inner, hash } = layer.into_inner().map_err(io::IntoInnerError::into_error).unwrap();
-    let (diff_id, digest) = (hex(hash), hex(inner.finish().unwrap().hash));
+    let (diff_id, digest) = (hex(hash), hex(inner.finish().hash));
     fs::rename(blobs.join("layer"), blobs.join(&digest)).unwrap();
     let document = |text: String| {
         let digest = hex(Sha256::new_with_prefix(&text));
@@ -88,8 +129,12 @@ fn took_little_memory() {
 }
 
 fn refused(write: impl Fn(&mut Layer), parts: &[&str]) {
+    refused_from(Encoder::gzip, write, parts);
+}
+
+fn refused_from(encoder: fn(Hashed<File>) -> Encoder, write: impl Fn(&mut Layer), parts: &[&str]) {
     let place = Place::new();
-    layout(&place.path("layout"), write);
+    layout(&place.path("layout"), encoder, write);
     failed(&place.run(&["pack", "layout", "-o", "a.bottle"]), parts);
     assert_eq!(place.names(), ["layout", "root"]);
     took_little_memory();
@@ -100,6 +145,12 @@ const REFUSED: &[&str] = &["layer 1 of the image", "memory", "hint: "];
 #[test]
 fn more_entries_than_there_is_room_for() {
     refused(|layer| (0..600_000).for_each(|number| entry(layer, b'0', &format!("d/{number}"), b"")), REFUSED);
+}
+
+#[test]
+fn more_entries_than_there_is_room_for_beside_a_decoder_s_window() {
+    let write = |layer: &mut Layer| (0..450_000).for_each(|number| entry(layer, b'0', &format!("d/{number}"), b""));
+    refused_from(Encoder::zstd, write, REFUSED);
 }
 
 #[test]
@@ -147,7 +198,7 @@ fn headers_for_all_entries_that_grow_and_grow() {
 #[test]
 fn an_image_of_very_many_files_is_packed() {
     let place = Place::new();
-    layout(&place.path("layout"), |layer| {
+    layout(&place.path("layout"), Encoder::gzip, |layer| {
         for number in 0..200_000 {
             entry(layer, b'0', &format!("usr/lib/node_modules/{}/lib/{number}.js", number / 20), b"");
         }

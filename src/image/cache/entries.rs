@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{AT_FDCWD, OFlag};
 
 use super::{ARTIFACT, Cache, DRAFTS, LOCKS, Recollection, SOURCES, io_error};
 use crate::draft::{abandoned, sweep};
@@ -123,12 +123,12 @@ impl Cache {
         if force {
             return removed();
         }
-        match File::open(path).map(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock)) {
+        match abandoned(AT_FDCWD, path, OFlag::empty()) {
             // Locked until it is gone: who comes now finds nothing, or has what was there.
-            Ok(Ok(_lock)) => removed(),
-            Ok(Err((_, nix::errno::Errno::EWOULDBLOCK))) => Ok(false),
-            // Where there are no locks, nobody holds one.
-            _ => removed(),
+            Ok(Some(_lock)) => removed(),
+            Ok(None) => Ok(false),
+            // What cannot be opened nobody runs.
+            Err(_) => removed(),
         }
     }
 
@@ -153,12 +153,7 @@ impl Cache {
         let quiet = OpenOptions::new().read(true).custom_flags(libc::O_NOATIME).open(path);
         let file = quiet.or_else(|_| File::open(path)).ok()?;
         let metadata = file.metadata().ok()?;
-        let in_use = file.try_clone().ok().is_some_and(|file| {
-            matches!(
-                Flock::lock(file, FlockArg::LockExclusiveNonblock).map(drop),
-                Err((_, nix::errno::Errno::EWOULDBLOCK))
-            )
-        });
+        let in_use = is_held(path);
         let artifact = Artifact::open(file, path).ok()?;
         let id = artifact.manifest().source.id;
         if self.artifact(&id, artifact.manifest().root.compression) != path {
@@ -225,9 +220,9 @@ impl Cache {
     }
 }
 
-/// Some process has a lock on it.
+/// Some process has a lock on it, or may have.
 fn is_held(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| matches!(abandoned(file), Ok(None)))
+    matches!(abandoned(AT_FDCWD, path, OFlag::empty()), Ok(None))
 }
 
 /// What is left of another version's directory when nobody uses an artifact of it. Should that version run just now, it makes again what

@@ -1,10 +1,10 @@
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::image::testing::{Place, docker_archive, layers, root_of};
-use crate::image::{Artifact, ImageError};
-use crate::progress::Silent;
+use crate::image::{Artifact, ImageError, Source, open};
+use crate::progress::{Progress, Silent};
 
 #[test]
 fn what_is_cached_is_listed_found_and_pruned() {
@@ -140,6 +140,29 @@ fn directories_of_other_versions_go_but_for_what_is_in_use_and_what_is_not_ours(
     drop(running);
     place.cache.prune(9, false).unwrap();
     assert!(!versions.join("v1.0").exists());
+}
+
+/// As another version that prunes does, at the last moment.
+struct Removes(PathBuf);
+
+impl Progress for Removes {
+    fn step(&self, what: &str) {
+        if what == "writing to the disk" {
+            fs::remove_dir(&self.0).unwrap();
+        }
+    }
+
+    fn advance(&self, _done: u64, _total: u64) {}
+}
+
+#[test]
+fn an_artifact_in_the_making_outlives_its_directory() {
+    let place = Place::new();
+    let source = Source::Path(root_of(&place, "root", "text"));
+    let removes = Removes(place.cache.directory().to_owned());
+    let made = open(&source, &place.cache, &removes).unwrap();
+    assert!(made.path().exists());
+    assert_eq!(place.cache.entries().unwrap().len(), 1);
 }
 
 #[test]

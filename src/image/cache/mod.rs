@@ -160,6 +160,8 @@ impl Cache {
             |file| Artifact::open(file, &path).map_err(|source| ImageError::Artifact { path: path.clone(), source });
         let synced = draft.file().sync_data().and_then(|()| draft.reader());
         let own = synced.map_err(|source| io_error("write", &path, source))?;
+        // Another version that prunes takes a directory along that holds nothing yet.
+        make_directory(&self.directory)?;
         // Bottles that run on the one that is there share its pages.
         let there = || Artifact::open(File::open(&path).ok()?, &path).ok().filter(|there| there.digest() == *digest);
         let published = draft.publish(&path, &Existing::KeepIf(&|_| there().is_some()));

@@ -14,7 +14,7 @@ pub fn open(archive: &[u8]) -> Result<(), ImageError> {
     let path = directory.path().join("image.tar");
     std::fs::write(&path, archive).expect("room in memory");
     let cache = Cache::at(&directory.path().join("cache"));
-    let limits = Limits { unpacked_bytes: 16 << 20, entries: 2000, memory_bytes: 4 << 20, steps: 1 << 20 };
+    let limits = Limits { unpacked_bytes: 16 << 20, entries: 2000, memory_bytes: 36 << 20, steps: 1 << 20 };
     open_limited(&Source::Path(path), &cache, &limits, &Silent).map(drop)
 }
 
