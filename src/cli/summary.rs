@@ -33,7 +33,7 @@ pub fn whole(plan: &BottlePlan) -> String {
 }
 
 fn rows(plan: &BottlePlan) -> Rows {
-    // A placeholder of the provider's is hidden; what the bottle puts in its place is not.
+    // A dummy value of the provider's is hidden; what the bottle gives instead is not.
     let hidden = |name: &str, origin: &ValueOrigin| {
         let listed = plan.agent_provision.hidden_env_names.iter().any(|hidden| hidden.as_str() == name);
         listed && matches!(origin, ValueOrigin::Provider { .. })
