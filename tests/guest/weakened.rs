@@ -113,10 +113,7 @@ fn rename(root: &Path) {
     };
     edit("Cargo.lock", &[("\"bottle-vmm\"", "\"weak-vmm\"")]);
     edit("tests/kvmhost/Cargo.toml", &[("bottle-vmm = {", "bottle-vmm = { package = \"weak-vmm\",")]);
-    edit(
-        "Cargo.toml",
-        &[("\"bottle-vmm\"", "\"weak-vmm\""), ("\n[lints]\n", "\n[lib]\nname = \"bottle_vmm\"\n\n[lints]\n")],
-    );
+    edit("Cargo.toml", &[("\"bottle-vmm\"", "\"weak-vmm\""), ("\n[lib]\n", "\n[lib]\nname = \"bottle_vmm\"\n")]);
     // Our own benches, examples and tests are not among the files.
     let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
     let own = ["[[bench]]", "[[example]]", "[[test]]"];

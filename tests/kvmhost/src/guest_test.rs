@@ -1,7 +1,6 @@
 //! Tests that need a KVM that runs Linux.
 //!
-//! ```no_run
-//! # fn boot() {}
+//! ```text
 //! #[test]
 //! fn a_guest_boots() {
 //!     kvmhost::guest_test(|| boot());
