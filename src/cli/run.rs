@@ -102,16 +102,16 @@ pub fn run(args: &RunArgs, begin_ns: u64) -> Result<ExitCode, Failure> {
     let bottle = prepare(args, egress)?;
     timings.mark(Phase::ImageReady);
     let outcome = launch::launch(bottle, &mut timings);
-    // Whatever became of the bottle: what it was refused may be why.
+    // Whatever became of the bottle: what it was refused may be why, and the last phase is where it stopped.
     if let Some(summary) = ledger.and_then(|ledger| egress::summary(&ledger)) {
         note(&summary);
+    }
+    if let Some(Err(error)) = timings_file.map(|file| timings.write(file)) {
+        note(&format!("the timings cannot be written: {error}"));
     }
     let outcome = outcome?;
     if let Outcome::TimedOut(limit) = outcome {
         note(&format!("the command was ended after {} s (--timeout)", limit.as_secs_f64()));
-    }
-    if let Some(Err(error)) = timings_file.map(|file| timings.write(file)) {
-        note(&format!("the timings cannot be written: {error}"));
     }
     Ok(ExitCode::from(outcome.exit_code()))
 }

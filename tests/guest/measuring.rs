@@ -2,7 +2,13 @@
 
 use crate::bottle::{Bottle, Finished, guest_test};
 use crate::setup::PROGRAM;
+use bottle_vmm::launch::timings::{Phase, Timings};
+use std::path::Path;
 use std::process::Command;
+
+fn read(timings: &Path) -> Timings {
+    serde_json::from_slice(&std::fs::read(timings).unwrap()).unwrap()
+}
 
 fn bench(arguments: &[&str]) -> Finished {
     Finished::of(Command::new(PROGRAM).args(["bench", "boot", "-n", "2"]).args(arguments).output().unwrap())
@@ -13,15 +19,27 @@ fn every_phase_is_marked_in_order() {
     guest_test(|| {
         let file = tempfile::NamedTempFile::new().unwrap();
         Bottle::new().with(&["--timings", file.path().to_str().unwrap()]).run(&["true"]).exits(0).quietly();
-        let timings: bottle_vmm::launch::timings::Timings =
-            serde_json::from_slice(&std::fs::read(file.path()).unwrap()).unwrap();
-        let times: Vec<_> = bottle_vmm::launch::timings::Phase::ALL.iter().map(|phase| timings.at(*phase)).collect();
+        let timings = read(file.path());
+        let times: Vec<_> = Phase::ALL.iter().map(|phase| timings.at(*phase)).collect();
         assert!(times.iter().all(Option::is_some), "{timings:?}");
         assert!(times.is_sorted(), "{timings:?}");
         // A count carries over from machine to machine, as no time does.
         let exits = timings.vm_exits.unwrap();
         assert!((100..2_500).contains(&exits), "{exits}");
         assert!(timings.cpu_us > timings.cpu_to_first_kvm_run_us && timings.cpu_to_first_kvm_run_us > 0);
+    });
+}
+
+#[test]
+fn a_bottle_that_does_not_come_up_tells_how_far_it_got() {
+    guest_test(|| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        Bottle::new()
+            .with(&["--boot-timeout", "50ms", "--timings", file.path().to_str().unwrap()])
+            .run(&["true"])
+            .exits(125);
+        let timings = read(file.path());
+        assert!(timings.at(Phase::ImageReady).is_some() && timings.at(Phase::AgentHello).is_none(), "{timings:?}");
     });
 }
 

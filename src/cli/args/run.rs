@@ -162,7 +162,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "THREAD:CALL", hide = true)]
     pub sandbox_probe: Option<Probe>,
 
-    /// Write when each phase was reached, as JSON
+    /// Write when each phase was reached, as JSON; also of a bottle that did not come up
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub timings: Option<PathBuf>,
 

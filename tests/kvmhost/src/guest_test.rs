@@ -32,7 +32,7 @@ pub fn guest_test<F: FnOnce()>(body: F) {
     GuestTest::default().run(body);
 }
 
-/// A guest test with another host than the default: 2 processors, 2 GiB.
+/// A guest test with another host than the default: one processor, 2 GiB.
 #[derive(Clone, Debug)]
 pub struct GuestTest {
     host: Host,

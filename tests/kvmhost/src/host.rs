@@ -123,12 +123,12 @@ pub struct Host {
 
 impl Default for Host {
     fn default() -> Host {
-        Host { shape: Shape { smp: 2, mem_mib: 2048 }, timeout: Some(DEFAULT_TIMEOUT), shares: Vec::new(), log: None }
+        Host { shape: Shape { smp: 1, mem_mib: 2048 }, timeout: Some(DEFAULT_TIMEOUT), shares: Vec::new(), log: None }
     }
 }
 
 impl Host {
-    /// The number of processors.
+    /// The number of processors. With more than one, QEMU's emulation of SVM fails now and then (README.md, Limits).
     #[must_use]
     pub fn smp(mut self, smp: u32) -> Host {
         self.shape.smp = smp;

@@ -19,8 +19,8 @@ use kvmhost::{Host, HostError};
 #[derive(Debug, Parser)]
 #[command(name = "kvmhost")]
 struct Args {
-    /// Number of processors
-    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    /// Number of processors; with more than one, QEMU's emulation of SVM fails now and then
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     smp: u32,
     /// Memory
     #[arg(long, default_value_t = 2048, value_name = "MIB", value_parser = clap::value_parser!(u32).range(512..=1 << 20))]
