@@ -194,8 +194,14 @@ impl Unlucky {
     }
 
     fn command(&self, options: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
-        command.arg("pack").args(options).arg("--output").arg(self.path("out.bottle")).stdin(Stdio::null());
+        // Whoever started the tests may ignore signals (as nohup does), and a program keeps to that.
+        let mut command = Command::new("/usr/bin/env");
+        command
+            .args(["--default-signal=HUP,INT,QUIT,TERM", PROGRAM, "pack"])
+            .args(options)
+            .arg("--output")
+            .arg(self.path("out.bottle"));
+        command.stdin(Stdio::null());
         command.env("PATH", self.path("bin")).env("TMPDIR", self.path("tmp")).env("XDG_CACHE_HOME", self.path("cache"));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
