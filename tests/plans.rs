@@ -317,6 +317,25 @@ fn the_examples_of_the_helps_are_commands() {
     assert!(count >= 8, "{count}");
 }
 
+/// An image may take minutes: what is wrong with the rest is said before, here of one that would not even be found.
+#[test]
+fn what_can_be_judged_without_an_image_is_judged_before_there_is_one() {
+    let home = Home::new();
+    fs::write(home.0.path().join("repo/bad.env"), "A=1\nNO SUCH LINE=2\n").unwrap();
+    for (wrong, said) in [
+        (&["--env-file", "nowhere.env"][..], "cannot read the environment file nowhere.env"),
+        (&["--env-file", "bad.env"], "bad.env:2: a line is `NAME=VALUE`"),
+        (&["--user", "a:b:c"], "`--user a:b:c` is not the name or number of a user"),
+        (&["--allow", "[2001:db8::1]:443"], "there is no IPv6 in a bottle"),
+    ] {
+        let answer = home.run(&[&["run", "--dockerfile", "nowhere"], wrong].concat());
+        assert_eq!(answer.code, 125);
+        assert!(answer.stderr.starts_with("bottle-vmm: ") && answer.stderr.contains(said), "{}", answer.stderr);
+    }
+    let answer = home.run(&["start", "coder", "--yes", "--bundle", "external=2001:db8::1"]);
+    assert!(answer.stderr.contains("there is no IPv6 in a bottle"), "{}", answer.stderr);
+}
+
 /// A broken manifest is said with its place, as everywhere.
 #[test]
 fn a_broken_bottle_has_its_place() {

@@ -32,9 +32,9 @@ fn nothing_allowed_is_no_network() {
 
 #[test]
 fn every_allow_counts() {
-    let egress = planned(&["--allow", "192.0.2.0/24:443", "--allow", "[2001:db8::1]:53/udp"]).unwrap();
+    let egress = planned(&["--allow", "192.0.2.0/24:443", "--allow", "198.51.100.1:53/udp"]).unwrap();
     let rules: Vec<_> = egress.rules.iter().map(ToString::to_string).collect();
-    assert_eq!(rules, ["192.0.2.0/24:443", "[2001:db8::1]:53/udp"]);
+    assert_eq!(rules, ["192.0.2.0/24:443", "198.51.100.1:53/udp"]);
     assert_eq!((egress.rate, egress.bandwidth), (None, None));
     let limited = planned(&["--allow", "192.0.2.1", "--egress-rate", "50", "--egress-bandwidth", "2M"]).unwrap();
     assert_eq!((limited.rate, limited.bandwidth), (Some(50), Some(2 << 20)));
@@ -56,6 +56,19 @@ fn a_wrong_allow_is_told_with_its_place_and_the_way_out() {
 #[test]
 fn options_that_would_do_nothing_are_refused() {
     for option in [["--egress-log", "/nowhere/log"], ["--egress-rate", "5"], ["--egress-bandwidth", "1M"]] {
+/// Here, and not when an image has been made for it.
+#[test]
+fn what_no_bottle_can_reach_is_refused_at_once() {
+    for (rule, why) in [("[2001:db8::1]:53/udp", "no IPv6"), ("[::/0]", "no IPv6"), ("224.0.0.1", "goes nowhere")] {
+        let text = refused(&["--allow", "192.0.2.1", "--allow", rule]);
+        assert!(text.contains(&format!("`{rule}` could never be reached")) && text.contains(why), "{text}");
+    }
+    assert!(refused(&["--bundle", "external=2001:db8::1"]).contains("no IPv6"));
+    let both = refused(&["--bundle", "external=192.0.2.2", "--allow", "192.0.2.2:22"]);
+    assert!(both.contains("`192.0.2.2:22` names the bundle's address"), "{both}");
+    assert!(planned(&["--bundle", "external=192.0.2.2", "--allow", "192.0.2.0/24:22"]).is_some());
+}
+
         let text = refused(&option);
         assert!(text.contains(option[0]) && text.contains("without a network") && text.contains("hint: "), "{text}");
     }

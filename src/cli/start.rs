@@ -4,7 +4,7 @@ use super::args::{BottleArgs, MachineArgs, ResumeArgs, StartArgs, Unattended, bo
 use super::ask::Asker;
 use super::report::{Failure, note};
 use super::tty::{HostValues, Tty};
-use super::{boot, info, interrupt, manifests, run, sandbox, summary};
+use super::{boot, egress, info, interrupt, manifests, run, sandbox, summary};
 use crate::manifest::{Catalogue, Places, there_are};
 use crate::paths;
 use crate::plan::{
@@ -79,6 +79,7 @@ fn which_bottle(host: &Host) -> Failure {
 fn go(chosen: Chosen, how: Unattended, machine: &MachineArgs) -> Result<ExitCode, Failure> {
     let Chosen { host, catalogue, spec, agent_of_home } = chosen;
     run::check_memory(machine.mem, bottles::USUAL_MEMORY)?;
+    machine.bundle.as_ref().map_or(Ok(()), egress::check_bundle)?;
     let asks = !(how.dry_run || how.yes || how.headless);
     // Whoever leaves, at whatever moment, leaves nothing behind: what has been made is taken back first.
     let signals = interrupt::hold()?;
