@@ -49,13 +49,13 @@ fn a_wrong_allow_is_told_with_its_place_and_the_way_out() {
          hint: write 192.0.2.0/24, or the address alone without `/`\n"
     );
     let name = refused(&["--allow", "example.com:443"]);
-    assert!(name.contains("character 1: an IPv4 address") && name.contains("names are not looked up"), "{name}");
+    assert!(name.contains("character 1: an IPv4 address belongs here\n"), "{name}");
+    assert!(name.contains("names are not looked up: `getent ahostsv4 NAME` tells"), "{name}");
+    assert!(!name.contains("IPv6"), "which a bottle has not: {name}");
+    assert!(refused(&["--allow", "2001:db8::1"]).contains("hint: a bottle has no IPv6"));
     assert!(refused(&["--allow", ""]).contains("--allow 1 of 1"));
 }
 
-#[test]
-fn options_that_would_do_nothing_are_refused() {
-    for option in [["--egress-log", "/nowhere/log"], ["--egress-rate", "5"], ["--egress-bandwidth", "1M"]] {
 /// Here, and not when an image has been made for it.
 #[test]
 fn what_no_bottle_can_reach_is_refused_at_once() {
@@ -69,6 +69,9 @@ fn what_no_bottle_can_reach_is_refused_at_once() {
     assert!(planned(&["--bundle", "external=192.0.2.2", "--allow", "192.0.2.0/24:22"]).is_some());
 }
 
+#[test]
+fn options_that_would_do_nothing_are_refused() {
+    for option in [["--egress-log", "/nowhere/log"], ["--egress-rate", "5"], ["--egress-bandwidth", "1M"]] {
         let text = refused(&option);
         assert!(text.contains(option[0]) && text.contains("without a network") && text.contains("hint: "), "{text}");
     }
