@@ -241,6 +241,7 @@ fn whoever_does_not_know_the_name_is_told_and_whoever_cannot_be_asked_too() {
 }
 
 #[test]
+    assert_eq!(home.run(&["start", "codr"]).stderr, nobody.stderr, "rather than that nobody can be asked");
 fn a_variable_that_is_not_set_is_named_and_nothing_is_left() {
     let home = Home::new();
     let before = home.listing();

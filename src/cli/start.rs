@@ -80,6 +80,8 @@ fn go(chosen: Chosen, how: Unattended, machine: &MachineArgs) -> Result<ExitCode
     let Chosen { host, catalogue, spec, agent_of_home } = chosen;
     run::check_memory(machine.mem, bottles::USUAL_MEMORY)?;
     machine.bundle.as_ref().map_or(Ok(()), egress::check_bundle)?;
+    // Whoever is mistaken in the name is not to hear first that there is nobody to ask.
+    catalogue.agent(&spec.agent_name)?;
     let asks = !(how.dry_run || how.yes || how.headless);
     // Whoever leaves, at whatever moment, leaves nothing behind: what has been made is taken back first.
     let signals = interrupt::hold()?;
