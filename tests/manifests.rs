@@ -41,6 +41,11 @@ impl Home {
         command.args(arguments).env("EDITOR", editor).env("TMPDIR", self.path("tmp"));
         Answer::of(self.0.path(), &command.output().unwrap())
     }
+
+    /// What `edit` left of drafts.
+    fn drafts(&self) -> Vec<PathBuf> {
+        fs::read_dir(self.path("tmp")).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
 }
 
 fn home() -> Home {
@@ -145,6 +150,45 @@ fn a_link_of_a_repository_is_not_edited_and_one_of_ones_own_is() {
 
     std::os::unix::fs::symlink("coder.md", home.path(".bot-bottle/agents/alias.md")).unwrap();
     assert_eq!(home.run("sed -i s/Go/Run/", &["edit", "alias"]).code, 0);
+#[test]
+fn without_a_terminal_and_an_editor_that_may_need_none_edit_names_the_file() {
+    let answer = home().run("", &["edit", "dev"]);
+    assert_eq!(
+        (answer.code, answer.stderr.as_str()),
+        (
+            125,
+            "bottle-vmm: `edit` starts an editor, and there is no terminal\n\
+             hint: edit `.bot-bottle/bottles/dev.md` itself, and see with `bottle-vmm list` that it is valid; \
+             or set VISUAL or EDITOR to one that needs none\n"
+        )
+    );
+    assert_eq!(home().run("cat; true", &["edit", "dev"]).code, 0, "there is nobody to type");
+}
+
+/// The editor ends us, as a closed terminal or a shutdown would, and would itself go on for long.
+#[test]
+fn a_signal_ends_the_editor_and_takes_the_draft_unless_somebody_has_written_in_it() {
+    let home = home();
+    let before = home.read(".bot-bottle/bottles/dev.md");
+    let untouched = home.run("sh -c 'kill -TERM $PPID; exec sleep 60'", &["edit", "dev"]);
+    assert_eq!((untouched.code, untouched.stderr.as_str()), (143, "bottle-vmm: interrupted; nothing was changed\n"));
+    assert_eq!(home.drafts(), Vec::<PathBuf>::new());
+
+    let written = home.run("sh -c 'echo more >>\"$0\"; kill -HUP $PPID; exec sleep 60'", &["edit", "dev"]);
+    let drafts = home.drafts();
+    let kept = fs::read_to_string(drafts.first().unwrap()).unwrap();
+    assert_eq!((written.code, drafts.len(), kept), (129, 1, format!("{before}more\n")));
+    assert!(
+        written.stderr.contains("`.bot-bottle/bottles/dev.md` stays as it was: interrupted\n"),
+        "{}",
+        written.stderr
+    );
+    assert_eq!(home.read(".bot-bottle/bottles/dev.md"), before);
+
+    // Ctrl-C is the editor's affair, as in one that has a meaning for it.
+    assert_eq!(home.run("sh -c 'kill -INT $PPID'", &["edit", "dev"]).stderr, "bottle-vmm: nothing was changed\n");
+}
+
     assert!(home.path(".bot-bottle/agents/alias.md").is_symlink());
     assert!(home.read(".bot-bottle/agents/coder.md").ends_with("Run.\n"));
 }
