@@ -81,7 +81,7 @@ fn info_has_names_of_variables_and_never_a_value() {
         answer.stdout,
         "agent      coder (.bot-bottle/agents/coder.md)\nbottle     base → dev\nprovider   claude\n\
          env        A (literal)\n           B (from $B)\n           C (asked for: Your word)\n\
-         supervise  no\nprompt     3 characters\n"
+         egress     api.anthropic.com\nsupervise  no\nprompt     3 characters\n"
     );
     let json = home().run("", &["info", "coder", "--json"]);
     for said in [answer.stdout, json.stdout.clone()] {
@@ -94,6 +94,36 @@ fn info_has_names_of_variables_and_never_a_value() {
         (nobody.code, nobody.stderr.as_str()),
         (125, "bottle-vmm: which agent?\nhint: there are `coder` and `theirs`\n")
     );
+}
+
+/// What can be reached, as `plan` has it, and the names of the tokens for it.
+#[test]
+fn info_has_the_providers_routes_and_where_tokens_come_from() {
+    let info = |front: &str| {
+        let home = home().with(".bot-bottle/bottles/dev.md", &format!("---\n{front}---\n"));
+        let home = home.with(".bot-bottle/contrib/mine/Dockerfile", "FROM scratch\n");
+        (home.run("", &["info", "coder"]), home.run("", &["info", "coder", "--json"]))
+    };
+    let (people, program) = info(
+        "agent_provider: {template: claude, auth_token: CLAUDE}\negress:\n  routes:\n    - host: api.anthropic.com\n\
+         \x20   - {host: h.example, path_allowlist: [/v1/], auth: {scheme: token, token_ref: TOKEN}}\n",
+    );
+    let routes =
+        "egress     api.anthropic.com [auth:Bearer from $CLAUDE]\n           h.example [auth:token from $TOKEN] /v1/\n";
+    assert!(people.stdout.contains(routes), "the provider owns its host: {}", people.stdout);
+    let json: serde_json::Value = serde_json::from_str(&program.stdout).unwrap();
+    assert_eq!(json["provider_routes"][0]["auth"]["token_ref"], "CLAUDE");
+
+    let (people, _) = info("agent_provider: {template: codex, forward_host_credentials: true}\n");
+    let routes = "egress     chatgpt.com [auth:Bearer from the host's login]\n           api.openai.com\n";
+    assert!(people.stdout.contains(routes), "{}", people.stdout);
+
+    let (people, program) = info("agent_provider: {template: mine}\n");
+    assert!(people.code == 0 && !people.stdout.contains("egress"), "{}", people.stdout);
+    let said = "bottle-vmm: the provider's own routes are not known: provider `mine` has no readable description";
+    assert!(people.stderr.starts_with(said), "{}", people.stderr);
+    let json: serde_json::Value = serde_json::from_str(&program.stdout).unwrap();
+    assert_eq!(json["provider_routes"], serde_json::Value::Null);
 }
 
 #[test]
@@ -121,35 +151,6 @@ fn edit_takes_a_valid_text_and_keeps_another() {
     assert_eq!(fs::read_dir(home.path("tmp")).unwrap().count(), 0, "nothing is left");
 }
 
-#[test]
-fn edit_does_not_overwrite_what_changed_in_the_meantime() {
-    let home = home();
-    let file = home.path(".bot-bottle/bottles/dev.md");
-    let editor = format!("sh -c 'echo more >>{}; echo mine >>\"$0\"'", file.display());
-    let answer = home.run(&editor, &["edit", "dev"]);
-    assert!(answer.stderr.contains("somebody else changed the file in the meantime"), "{}", answer.stderr);
-    assert!(home.read(".bot-bottle/bottles/dev.md").ends_with("more\n"));
-}
-
-/// A link that a repository brings may lead to any file that the user can write: keys, shells' start files.
-#[test]
-fn a_link_of_a_repository_is_not_edited_and_one_of_ones_own_is() {
-    let home = home().with(".bashrc", "---\nbottle: dev\n---\nMine.\n");
-    std::os::unix::fs::symlink("../../../.bashrc", home.path("repo/.bot-bottle/agents/trap.md")).unwrap();
-    let before = home::listing(home.0.path());
-    let answer = home.run("sed -i s/Mine/Theirs/", &["edit", "trap"]);
-    assert_eq!(
-        (answer.code, answer.stderr.as_str()),
-        (
-            125,
-            "bottle-vmm: `repo/.bot-bottle/agents/trap.md` is a symbolic link that came with this repository\n\
-             hint: edit the file that it leads to, if you mean that one\n"
-        )
-    );
-    assert!(home::listing(home.0.path()) == before, "nothing is written");
-
-    std::os::unix::fs::symlink("coder.md", home.path(".bot-bottle/agents/alias.md")).unwrap();
-    assert_eq!(home.run("sed -i s/Go/Run/", &["edit", "alias"]).code, 0);
 #[test]
 fn without_a_terminal_and_an_editor_that_may_need_none_edit_names_the_file() {
     let answer = home().run("", &["edit", "dev"]);
@@ -189,6 +190,35 @@ fn a_signal_ends_the_editor_and_takes_the_draft_unless_somebody_has_written_in_i
     assert_eq!(home.run("sh -c 'kill -INT $PPID'", &["edit", "dev"]).stderr, "bottle-vmm: nothing was changed\n");
 }
 
+#[test]
+fn edit_does_not_overwrite_what_changed_in_the_meantime() {
+    let home = home();
+    let file = home.path(".bot-bottle/bottles/dev.md");
+    let editor = format!("sh -c 'echo more >>{}; echo mine >>\"$0\"'", file.display());
+    let answer = home.run(&editor, &["edit", "dev"]);
+    assert!(answer.stderr.contains("somebody else changed the file in the meantime"), "{}", answer.stderr);
+    assert!(home.read(".bot-bottle/bottles/dev.md").ends_with("more\n"));
+}
+
+/// A link that a repository brings may lead to any file that the user can write: keys, shells' start files.
+#[test]
+fn a_link_of_a_repository_is_not_edited_and_one_of_ones_own_is() {
+    let home = home().with(".bashrc", "---\nbottle: dev\n---\nMine.\n");
+    std::os::unix::fs::symlink("../../../.bashrc", home.path("repo/.bot-bottle/agents/trap.md")).unwrap();
+    let before = home::listing(home.0.path());
+    let answer = home.run("sed -i s/Mine/Theirs/", &["edit", "trap"]);
+    assert_eq!(
+        (answer.code, answer.stderr.as_str()),
+        (
+            125,
+            "bottle-vmm: `repo/.bot-bottle/agents/trap.md` is a symbolic link that came with this repository\n\
+             hint: edit the file that it leads to, if you mean that one\n"
+        )
+    );
+    assert!(home::listing(home.0.path()) == before, "nothing is written");
+
+    std::os::unix::fs::symlink("coder.md", home.path(".bot-bottle/agents/alias.md")).unwrap();
+    assert_eq!(home.run("sed -i s/Go/Run/", &["edit", "alias"]).code, 0);
     assert!(home.path(".bot-bottle/agents/alias.md").is_symlink());
     assert!(home.read(".bot-bottle/agents/coder.md").ends_with("Run.\n"));
 }

@@ -55,7 +55,7 @@ pub(super) fn choose(agent: Option<String>, bottle: BottleArgs) -> Result<Chosen
     Ok(Chosen { host, catalogue, spec, agent_of_home: false })
 }
 
-fn host() -> Result<Host, Failure> {
+pub(super) fn host() -> Result<Host, Failure> {
     let Places { own, home, current } = manifests::places()?;
     let codex_home = paths::codex_home();
     let host = Host { own, home, current, image: None, codex_home };
