@@ -241,6 +241,7 @@ fn whoever_does_not_know_the_name_is_told_and_whoever_cannot_be_asked_too() {
         nobody.stderr,
         "bottle-vmm: there is no agent `codr`\nhint: did you mean `coder`? there is only `coder`\n"
     );
+    assert_eq!(home.run(&["start", "codr"]).stderr, nobody.stderr, "rather than that nobody can be asked");
     let answer = home.run(&["start", "coder"]);
     assert_eq!(
         (answer.code, answer.stderr.as_str()),
@@ -261,7 +262,6 @@ fn whoever_does_not_know_the_name_is_told_and_whoever_cannot_be_asked_too() {
 }
 
 #[test]
-    assert_eq!(home.run(&["start", "codr"]).stderr, nobody.stderr, "rather than that nobody can be asked");
 fn a_variable_that_is_not_set_is_named_and_nothing_is_left() {
     let home = Home::new();
     let before = home.listing();
@@ -355,6 +355,24 @@ fn what_can_be_judged_without_an_image_is_judged_before_there_is_one() {
     }
     let answer = home.run(&["start", "coder", "--yes", "--bundle", "external=2001:db8::1"]);
     assert!(answer.stderr.contains("there is no IPv6 in a bottle"), "{}", answer.stderr);
+}
+
+/// Names only, and only for people: what a program reads says it with each variable.
+#[test]
+fn what_a_plan_will_not_come_to_is_a_warning() {
+    let home = Home::new();
+    let bottle =
+        "---\nenv: {NO_PROXY: canary}\nagent_provider: {template: claude, dockerfile: nowhere/Dockerfile}\n---\n";
+    home::write(home.0.path(), ".bot-bottle/bottles/dev.md", bottle);
+    let warnings = "bottle-vmm: warning: it could not start on this machine: the bottle's Dockerfile, `repo/nowhere/Dockerfile`, is not there\n\
+                    bottle-vmm: warning: `NO_PROXY` is set by us: the value is not used that the bottle's `env` has\n";
+    let plan = home.run(&["plan", "coder"]);
+    assert_eq!((plan.code, without_warnings(&plan.stderr).as_str()), (0, warnings));
+    assert!(plan.stdout.contains("built from repo/nowhere/Dockerfile\n"), "{}", plan.stdout);
+    let dry = home.run(&["start", "coder", "--dry-run"]);
+    assert!(dry.code == 0 && dry.stderr.contains(warnings), "{}", dry.stderr);
+    home::write(home.0.path(), ".bot-bottle/bottles/dev.md", "---\n---\n");
+    assert!(home.run(&["plan", "coder"]).stdout.contains("built from built-in (claude)\n"));
 }
 
 /// A broken manifest is said with its place, as everywhere.

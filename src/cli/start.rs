@@ -8,8 +8,7 @@ use super::{boot, egress, info, interrupt, manifests, run, sandbox, summary};
 use crate::manifest::{Catalogue, Places, there_are};
 use crate::paths;
 use crate::plan::{
-    BottleSpec, Depth, Host, Kept, PlanError, Preflight, Request, Slug, StateRoot, preflight, prepare,
-    resume as resumed,
+    BottleSpec, Depth, Host, Kept, PlanError, Prepared, Request, Slug, StateRoot, preflight, prepare, resume as resumed,
 };
 use std::process::ExitCode;
 
@@ -101,7 +100,7 @@ fn go(chosen: Chosen, how: Unattended, machine: &MachineArgs) -> Result<ExitCode
     let request = Request { spec, task: how.prompt, depth, gateways, machine: fit, agent_of_home };
     let mut prepared = prepare(&catalogue, &host, request, &mut values)?;
     interrupt::check(&signals)?;
-    warn(&catalogue, prepared.unfit.as_ref());
+    warn(&catalogue, &prepared);
     show(&summary::preflight(&prepared.plan));
     if how.dry_run {
         prepared.state.keep();
@@ -129,12 +128,15 @@ fn confirmed(tty: Option<Tty>) -> Result<bool, Failure> {
     asker.yes("Start it?", false)
 }
 
-/// What was seen and not used, and why the bottle could not run here.
+/// What was seen and not used, why the bottle could not run here, and what it will not come to.
 #[expect(clippy::print_stderr, reason = "this is where warnings reach people")]
-pub(super) fn warn(catalogue: &Catalogue, unfit: Option<&Preflight>) {
+pub(super) fn warn(catalogue: &Catalogue, prepared: &Prepared) {
     manifests::warn(catalogue);
-    if let Some(unfit) = unfit {
+    if let Some(unfit) = &prepared.unfit {
         eprintln!("bottle-vmm: warning: it could not run on this machine: {unfit}");
+    }
+    for notice in &prepared.notices {
+        eprintln!("bottle-vmm: warning: {notice}");
     }
 }
 

@@ -125,7 +125,8 @@ fn an_image_of_ones_own_provider_lies_beside_its_description_unless_it_is_built_
     let image = |written: &str, dockerfile: bool| {
         let home = own(&format!(r#"{{"command": "agent", "image": "{written}"}}"#));
         let home = if dockerfile { home.with(".bot-bottle/contrib/mine/Dockerfile", "FROM scratch\n") } else { home };
-        let prepared = home.prepare(home.spec(), &mut Answers::default()).unwrap();
+        let prepared = home.look(&mut Answers::default()).unwrap();
+        assert_eq!(prepared.notices.len(), usize::from(written.contains("agent.tar")), "of those it is not there");
         prepared.plan.agent_image_ref.replace(&home.0.path().display().to_string(), "HOME")
     };
     assert_eq!(image("agent.tar", false), "HOME/.bot-bottle/contrib/mine/agent.tar");
