@@ -41,6 +41,11 @@ impl Home {
         command.args(arguments).env("EDITOR", editor).env("TMPDIR", self.path("tmp"));
         Answer::of(self.0.path(), &command.output().unwrap())
     }
+
+    /// What `edit` left of drafts.
+    fn drafts(&self) -> Vec<PathBuf> {
+        fs::read_dir(self.path("tmp")).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
 }
 
 fn home() -> Home {
@@ -76,7 +81,7 @@ fn info_has_names_of_variables_and_never_a_value() {
         answer.stdout,
         "agent      coder (.bot-bottle/agents/coder.md)\nbottle     base → dev\nprovider   claude\n\
          env        A (literal)\n           B (from $B)\n           C (asked for: Your word)\n\
-         supervise  no\nprompt     3 characters\n"
+         egress     api.anthropic.com\nsupervise  no\nprompt     3 characters\n"
     );
     let json = home().run("", &["info", "coder", "--json"]);
     for said in [answer.stdout, json.stdout.clone()] {
@@ -89,6 +94,36 @@ fn info_has_names_of_variables_and_never_a_value() {
         (nobody.code, nobody.stderr.as_str()),
         (125, "bottle-vmm: which agent?\nhint: there are `coder` and `theirs`\n")
     );
+}
+
+/// What can be reached, as `plan` has it, and the names of the tokens for it.
+#[test]
+fn info_has_the_providers_routes_and_where_tokens_come_from() {
+    let info = |front: &str| {
+        let home = home().with(".bot-bottle/bottles/dev.md", &format!("---\n{front}---\n"));
+        let home = home.with(".bot-bottle/contrib/mine/Dockerfile", "FROM scratch\n");
+        (home.run("", &["info", "coder"]), home.run("", &["info", "coder", "--json"]))
+    };
+    let (people, program) = info(
+        "agent_provider: {template: claude, auth_token: CLAUDE}\negress:\n  routes:\n    - host: api.anthropic.com\n\
+         \x20   - {host: h.example, path_allowlist: [/v1/], auth: {scheme: token, token_ref: TOKEN}}\n",
+    );
+    let routes =
+        "egress     api.anthropic.com [auth:Bearer from $CLAUDE]\n           h.example [auth:token from $TOKEN] /v1/\n";
+    assert!(people.stdout.contains(routes), "the provider owns its host: {}", people.stdout);
+    let json: serde_json::Value = serde_json::from_str(&program.stdout).unwrap();
+    assert_eq!(json["provider_routes"][0]["auth"]["token_ref"], "CLAUDE");
+
+    let (people, _) = info("agent_provider: {template: codex, forward_host_credentials: true}\n");
+    let routes = "egress     chatgpt.com [auth:Bearer from the host's login]\n           api.openai.com\n";
+    assert!(people.stdout.contains(routes), "{}", people.stdout);
+
+    let (people, program) = info("agent_provider: {template: mine}\n");
+    assert!(people.code == 0 && !people.stdout.contains("egress"), "{}", people.stdout);
+    let said = "bottle-vmm: the provider's own routes are not known: provider `mine` has no readable description";
+    assert!(people.stderr.starts_with(said), "{}", people.stderr);
+    let json: serde_json::Value = serde_json::from_str(&program.stdout).unwrap();
+    assert_eq!(json["provider_routes"], serde_json::Value::Null);
 }
 
 #[test]
@@ -114,6 +149,45 @@ fn edit_takes_a_valid_text_and_keeps_another() {
     let failed = home.run("false", &["edit", "dev"]);
     assert!(failed.stderr.starts_with("bottle-vmm: the editor `false` failed"), "{}", failed.stderr);
     assert_eq!(fs::read_dir(home.path("tmp")).unwrap().count(), 0, "nothing is left");
+}
+
+#[test]
+fn without_a_terminal_and_an_editor_that_may_need_none_edit_names_the_file() {
+    let answer = home().run("", &["edit", "dev"]);
+    assert_eq!(
+        (answer.code, answer.stderr.as_str()),
+        (
+            125,
+            "bottle-vmm: `edit` starts an editor, and there is no terminal\n\
+             hint: edit `.bot-bottle/bottles/dev.md` itself, and see with `bottle-vmm list` that it is valid; \
+             or set VISUAL or EDITOR to one that needs none\n"
+        )
+    );
+    assert_eq!(home().run("cat; true", &["edit", "dev"]).code, 0, "there is nobody to type");
+}
+
+/// The editor ends us, as a closed terminal or a shutdown would, and would itself go on for long.
+#[test]
+fn a_signal_ends_the_editor_and_takes_the_draft_unless_somebody_has_written_in_it() {
+    let home = home();
+    let before = home.read(".bot-bottle/bottles/dev.md");
+    let untouched = home.run("sh -c 'kill -TERM $PPID; exec sleep 60'", &["edit", "dev"]);
+    assert_eq!((untouched.code, untouched.stderr.as_str()), (143, "bottle-vmm: interrupted; nothing was changed\n"));
+    assert_eq!(home.drafts(), Vec::<PathBuf>::new());
+
+    let written = home.run("sh -c 'echo more >>\"$0\"; kill -HUP $PPID; exec sleep 60'", &["edit", "dev"]);
+    let drafts = home.drafts();
+    let kept = fs::read_to_string(drafts.first().unwrap()).unwrap();
+    assert_eq!((written.code, drafts.len(), kept), (129, 1, format!("{before}more\n")));
+    assert!(
+        written.stderr.contains("`.bot-bottle/bottles/dev.md` stays as it was: interrupted\n"),
+        "{}",
+        written.stderr
+    );
+    assert_eq!(home.read(".bot-bottle/bottles/dev.md"), before);
+
+    // Ctrl-C is the editor's affair, as in one that has a meaning for it.
+    assert_eq!(home.run("sh -c 'kill -INT $PPID'", &["edit", "dev"]).stderr, "bottle-vmm: nothing was changed\n");
 }
 
 #[test]

@@ -179,8 +179,10 @@ fn a_dry_run_is_brought_back_by_resume_and_cleared_away_by_cleanup() {
     assert_eq!(again.code, 0, "{}", again.stderr);
     assert!(again.stderr.contains(&format!("`resume {slug}` starts it")), "{}", again.stderr);
     assert_eq!(home.slugs(), BTreeSet::from([slug.clone()]));
-    let active = home.run(&["list", "active"]);
-    assert_eq!((active.stdout.as_str(), home.run(&["list", "active", "--json"]).stdout.as_str()), ("", "[]\n"));
+    // Other tests may have bottles of their own.
+    for active in [home.run(&["list", "active"]), home.run(&["list", "active", "--json"])] {
+        assert!(active.code == 0 && !active.stdout.contains(&slug), "{}", active.stdout);
+    }
 
     let asked = home.run(&["cleanup"]);
     assert_eq!((asked.code, asked.stdout), (125, format!("would remove {slug} (agent coder)\n")));
@@ -189,6 +191,24 @@ fn a_dry_run_is_brought_back_by_resume_and_cleared_away_by_cleanup() {
     assert_eq!(home.run(&["cleanup", "--yes"]).stdout, format!("removed {slug} (agent coder)\n"));
     assert_eq!(home.listing(), before);
     assert_eq!(home.run(&["cleanup"]).stderr, "bottle-vmm: there is nothing to clean up\n");
+}
+
+/// What `run` holds while its bottle runs.
+#[test]
+fn a_bottle_of_run_is_listed_by_its_name() {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let (home, name) = (Home::new(), format!("list-test-{}", std::process::id()));
+    let address = format!("bottle-vmm/{}/{name}", nix::unistd::getuid());
+    let held = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(address).unwrap()).unwrap();
+    let line = |active: &Answer| active.stdout.lines().find(|line| line.contains(&name)).map(str::to_owned);
+    let words: Vec<_> = line(&home.run(&["list", "active"])).unwrap().split_whitespace().map(str::to_owned).collect();
+    assert_eq!(words, ["run", "bottle-vmm", &name]);
+    let json: Vec<serde_json::Value> = serde_json::from_str(&home.run(&["list", "active", "--json"]).stdout).unwrap();
+    let listed = json.iter().find(|it| it["identity"] == name.as_str()).unwrap();
+    assert_eq!((&listed["kind"], &listed["agent"]), (&"run".into(), &serde_json::Value::Null));
+    drop(held);
+    assert_eq!(line(&home.run(&["list", "active"])), None);
 }
 
 #[test]
@@ -221,6 +241,7 @@ fn whoever_does_not_know_the_name_is_told_and_whoever_cannot_be_asked_too() {
         nobody.stderr,
         "bottle-vmm: there is no agent `codr`\nhint: did you mean `coder`? there is only `coder`\n"
     );
+    assert_eq!(home.run(&["start", "codr"]).stderr, nobody.stderr, "rather than that nobody can be asked");
     let answer = home.run(&["start", "coder"]);
     assert_eq!(
         (answer.code, answer.stderr.as_str()),
@@ -315,6 +336,43 @@ fn the_examples_of_the_helps_are_commands() {
         }
     }
     assert!(count >= 8, "{count}");
+}
+
+/// An image may take minutes: what is wrong with the rest is said before, here of one that would not even be found.
+#[test]
+fn what_can_be_judged_without_an_image_is_judged_before_there_is_one() {
+    let home = Home::new();
+    fs::write(home.0.path().join("repo/bad.env"), "A=1\nNO SUCH LINE=2\n").unwrap();
+    for (wrong, said) in [
+        (&["--env-file", "nowhere.env"][..], "cannot read the environment file nowhere.env"),
+        (&["--env-file", "bad.env"], "bad.env:2: a line is `NAME=VALUE`"),
+        (&["--user", "a:b:c"], "`--user a:b:c` is not the name or number of a user"),
+        (&["--allow", "[2001:db8::1]:443"], "there is no IPv6 in a bottle"),
+    ] {
+        let answer = home.run(&[&["run", "--dockerfile", "nowhere"], wrong].concat());
+        assert_eq!(answer.code, 125);
+        assert!(answer.stderr.starts_with("bottle-vmm: ") && answer.stderr.contains(said), "{}", answer.stderr);
+    }
+    let answer = home.run(&["start", "coder", "--yes", "--bundle", "external=2001:db8::1"]);
+    assert!(answer.stderr.contains("there is no IPv6 in a bottle"), "{}", answer.stderr);
+}
+
+/// Names only, and only for people: what a program reads says it with each variable.
+#[test]
+fn what_a_plan_will_not_come_to_is_a_warning() {
+    let home = Home::new();
+    let bottle =
+        "---\nenv: {NO_PROXY: canary}\nagent_provider: {template: claude, dockerfile: nowhere/Dockerfile}\n---\n";
+    home::write(home.0.path(), ".bot-bottle/bottles/dev.md", bottle);
+    let warnings = "bottle-vmm: warning: it could not start on this machine: the bottle's Dockerfile, `repo/nowhere/Dockerfile`, is not there\n\
+                    bottle-vmm: warning: `NO_PROXY` is set by us: the value is not used that the bottle's `env` has\n";
+    let plan = home.run(&["plan", "coder"]);
+    assert_eq!((plan.code, without_warnings(&plan.stderr).as_str()), (0, warnings));
+    assert!(plan.stdout.contains("built from repo/nowhere/Dockerfile\n"), "{}", plan.stdout);
+    let dry = home.run(&["start", "coder", "--dry-run"]);
+    assert!(dry.code == 0 && dry.stderr.contains(warnings), "{}", dry.stderr);
+    home::write(home.0.path(), ".bot-bottle/bottles/dev.md", "---\n---\n");
+    assert!(home.run(&["plan", "coder"]).stdout.contains("built from built-in (claude)\n"));
 }
 
 /// A broken manifest is said with its place, as everywhere.

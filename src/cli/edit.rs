@@ -1,16 +1,19 @@
 //! `bottle-vmm edit`: a manifest in an editor. What is edited is a copy, which replaces the file only once it is valid; a text that
-//! is not is kept, and whoever wrote it is asked again.
+//! is not is kept, and whoever wrote it is asked again. Law: signals are held: the copy goes with us, unless it is all that is left of
+//! what somebody wrote.
 
 use super::args::ManifestKind;
-use super::ask::Terminal;
+use super::ask::Asker;
+use super::editor::{Editor, EditorError};
+use super::interrupt;
 use super::manifests;
 use super::report::{self, Failure};
+use super::tty::Tty;
 use crate::manifest::{Catalogue, CatalogueError, Name, Source, nearest, there_are};
-use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use tempfile::NamedTempFile;
 
 /// What is edited.
@@ -24,14 +27,19 @@ pub fn run(name: Option<&str>, kind: Option<ManifestKind>) -> Result<ExitCode, F
     let catalogue = manifests::open()?;
     let target = target(&catalogue, name, kind)?;
     let before = fs::read(&target.path).map_err(|error| cannot("read", &target.path, &error))?;
+    let editor = Editor::find(&target.path)?;
+    let signals = interrupt::hold()?;
     let copy = copy(&target, &before).map_err(|error| cannot("copy", &target.path, &error))?;
     loop {
-        let edited = edit(copy.path());
+        let edited = editor.edit(copy.path(), &target.path, &signals);
         let text = fs::read(copy.path()).map_err(|error| cannot("read", copy.path(), &error))?;
         match edited {
-            Err(failure) if text == before => return Err(failure),
-            Err(failure) => {
-                report::error(&failure);
+            Err(error) if text == before => return Err(error.into()),
+            Err(EditorError::Interrupted { signal }) => {
+                return Err(kept(&target, copy, "interrupted").with_code(signal.saturating_add(128)));
+            }
+            Err(error) => {
+                report::error(&error.into());
                 return Err(kept(&target, copy, "the editor failed"));
             }
             Ok(()) if text == before => return said("nothing was changed"),
@@ -55,8 +63,10 @@ fn said(what: &str) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whoever leaves here by a signal finds the text kept.
 fn again() -> bool {
-    Terminal::open().is_some_and(|mut terminal| terminal.yes("Edit again?", true).unwrap_or(false))
+    let asker = Tty::open().and_then(Asker::on);
+    asker.is_ok_and(|mut asker| asker.yes("Edit again?", true).unwrap_or(false))
 }
 
 /// The file of that name; an agent and a bottle may share one.
@@ -111,24 +121,6 @@ fn copy(target: &Target, text: &[u8]) -> io::Result<NamedTempFile> {
     let mut copy = tempfile::Builder::new().prefix(&format!("{}-", target.name)).suffix(".md").tempfile()?;
     copy.write_all(text)?;
     Ok(copy)
-}
-
-/// The editor's variable may hold options, so it goes through a shell, as with git.
-fn edit(path: &Path) -> Result<(), Failure> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    let editor = set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| "vi".into());
-    let mut script = OsString::from("exec ");
-    script.push(&editor);
-    script.push(" \"$@\"");
-    let status = Command::new("sh").arg("-c").arg(script).arg("sh").arg(path).status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => {
-            let what = format!("the editor `{}` failed ({status})", editor.display());
-            Err(Failure::new(what, Some("set VISUAL or EDITOR to one that works here".to_owned())))
-        }
-        Err(error) => Err(Failure::new(error, None)),
-    }
 }
 
 fn check(catalogue: &Catalogue, target: &Target, path: &Path, text: &[u8]) -> Result<(), CatalogueError> {

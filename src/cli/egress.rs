@@ -2,7 +2,8 @@
 
 use super::args::RunArgs;
 use super::report::Failure;
-use crate::launch::egress::{BundlePlan, Egress};
+use crate::launch::LaunchError;
+use crate::launch::egress::{self, BundlePlan, Egress};
 use crate::net::broker::BundleDirectory;
 use crate::net::inquiry;
 use crate::net::ledger::{EgressLog, Ledger, Report, Tally};
@@ -67,6 +68,7 @@ pub fn plan(args: &RunArgs) -> Result<Option<Egress>, Failure> {
         };
     }
     let bundle = args.bundle.as_ref().map_or(Ok(BundlePlan::None), bundle_plan)?;
+    egress::check(&rules, &bundle).map_err(LaunchError::from)?;
     let log = args.egress_log.as_deref().map(EgressLog::open).transpose()?;
     Ok(Some(Egress {
         rules,
@@ -83,6 +85,11 @@ pub fn bundle_plan(word: &BundleWord) -> Result<BundlePlan, Failure> {
         BundleWord::External(address) => BundlePlan::External(*address),
         BundleWord::Sockets(directory) => BundlePlan::Sockets(BundleDirectory::open(directory)?),
     })
+}
+
+/// What can be wrong with `--bundle` alone.
+pub fn check_bundle(word: &BundleWord) -> Result<(), Failure> {
+    Ok(egress::check(&[], &bundle_plan(word)?).map_err(LaunchError::from)?)
 }
 
 /// Ends the log; what there is to say at the end.

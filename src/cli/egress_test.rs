@@ -32,9 +32,9 @@ fn nothing_allowed_is_no_network() {
 
 #[test]
 fn every_allow_counts() {
-    let egress = planned(&["--allow", "192.0.2.0/24:443", "--allow", "[2001:db8::1]:53/udp"]).unwrap();
+    let egress = planned(&["--allow", "192.0.2.0/24:443", "--allow", "198.51.100.1:53/udp"]).unwrap();
     let rules: Vec<_> = egress.rules.iter().map(ToString::to_string).collect();
-    assert_eq!(rules, ["192.0.2.0/24:443", "[2001:db8::1]:53/udp"]);
+    assert_eq!(rules, ["192.0.2.0/24:443", "198.51.100.1:53/udp"]);
     assert_eq!((egress.rate, egress.bandwidth), (None, None));
     let limited = planned(&["--allow", "192.0.2.1", "--egress-rate", "50", "--egress-bandwidth", "2M"]).unwrap();
     assert_eq!((limited.rate, limited.bandwidth), (Some(50), Some(2 << 20)));
@@ -49,8 +49,24 @@ fn a_wrong_allow_is_told_with_its_place_and_the_way_out() {
          hint: write 192.0.2.0/24, or the address alone without `/`\n"
     );
     let name = refused(&["--allow", "example.com:443"]);
-    assert!(name.contains("character 1: an IPv4 address") && name.contains("names are not looked up"), "{name}");
+    assert!(name.contains("character 1: an IPv4 address belongs here\n"), "{name}");
+    assert!(name.contains("names are not looked up: `getent ahostsv4 NAME` tells"), "{name}");
+    assert!(!name.contains("IPv6"), "which a bottle has not: {name}");
+    assert!(refused(&["--allow", "2001:db8::1"]).contains("hint: a bottle has no IPv6"));
     assert!(refused(&["--allow", ""]).contains("--allow 1 of 1"));
+}
+
+/// Here, and not when an image has been made for it.
+#[test]
+fn what_no_bottle_can_reach_is_refused_at_once() {
+    for (rule, why) in [("[2001:db8::1]:53/udp", "no IPv6"), ("[::/0]", "no IPv6"), ("224.0.0.1", "goes nowhere")] {
+        let text = refused(&["--allow", "192.0.2.1", "--allow", rule]);
+        assert!(text.contains(&format!("`{rule}` could never be reached")) && text.contains(why), "{text}");
+    }
+    assert!(refused(&["--bundle", "external=2001:db8::1"]).contains("no IPv6"));
+    let both = refused(&["--bundle", "external=192.0.2.2", "--allow", "192.0.2.2:22"]);
+    assert!(both.contains("`192.0.2.2:22` names the bundle's address"), "{both}");
+    assert!(planned(&["--bundle", "external=192.0.2.2", "--allow", "192.0.2.0/24:22"]).is_some());
 }
 
 #[test]

@@ -74,6 +74,70 @@ impl From<EnvError> for Failure {
     }
 }
 
+/// A variable of an environment file. What it passes on by name is in our environment still.
+pub struct Line {
+    name: Vec<u8>,
+    value: LineValue,
+}
+
+enum LineValue {
+    Given(Zeroizing<Vec<u8>>),
+    /// Where it stands, should the variable be gone when it is asked for.
+    Passed {
+        path: String,
+        line: usize,
+    },
+}
+
+impl Line {
+    /// The name of what is passed on.
+    pub fn passed(&self) -> Option<&OsStr> {
+        matches!(self.value, LineValue::Passed { .. }).then(|| OsStr::from_bytes(&self.name))
+    }
+}
+
+/// Reads environment files, `-` being standard input, each once: it may be a pipe. Nothing of them can be wrong after that.
+///
+/// # Errors
+/// [`EnvError`], with the line.
+pub fn read(files: &[PathBuf]) -> Result<Vec<Line>, EnvError> {
+    let mut lines = vec![];
+    for path in files {
+        read_into(&mut lines, path)?;
+    }
+    Ok(lines)
+}
+
+fn read_into(lines: &mut Vec<Line>, path: &Path) -> Result<(), EnvError> {
+    let shown = || path.display().to_string();
+    let bytes = read_file(path).map_err(|source| EnvError::Read { path: shown(), source })?;
+    if bytes.len() as u64 > FILE_MAX {
+        return Err(EnvError::TooLong { path: shown() });
+    }
+    for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let trimmed = line.trim_ascii_start();
+        if trimmed.is_empty() || trimmed.starts_with(b"#") {
+            continue;
+        }
+        let (name, value) = match trimmed.iter().position(|byte| *byte == b'=') {
+            Some(at) => (&trimmed[..at], Some(&trimmed[at + 1..])),
+            None => (trimmed.trim_ascii_end(), None),
+        };
+        if name.is_empty() || name.iter().any(|byte| byte.is_ascii_whitespace() || *byte == 0) {
+            return Err(EnvError::Line { path: shown(), line: number });
+        }
+        let value = match value {
+            Some(value) if value.contains(&0) => return Err(EnvError::Nul { name: lossy(name) }),
+            Some(value) => LineValue::Given(Zeroizing::new(value.to_vec())),
+            None if environ::has(name) => LineValue::Passed { path: shown(), line: number },
+            None => return Err(EnvError::UnsetInFile { path: shown(), line: number, name: lossy(name) }),
+        };
+        lines.push(Line { name: name.to_vec(), value });
+    }
+    Ok(())
+}
+
 /// Variables by name; setting one again replaces (and wipes) what was there.
 #[derive(Default)]
 pub struct Variables {
@@ -108,36 +172,17 @@ impl Variables {
         self.values.extend(later.values);
     }
 
-    /// Adds the variables of a file, `-` being standard input.
-    pub fn add_file(&mut self, path: &Path) -> Result<(), EnvError> {
-        let shown = || path.display().to_string();
-        let bytes = read_file(path).map_err(|source| EnvError::Read { path: shown(), source })?;
-        if bytes.len() as u64 > FILE_MAX {
-            return Err(EnvError::TooLong { path: shown() });
-        }
-        for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let trimmed = line.trim_ascii_start();
-            if trimmed.is_empty() || trimmed.starts_with(b"#") {
-                continue;
-            }
-            let bad = || EnvError::Line { path: shown(), line: number };
-            let (name, value) = match trimmed.iter().position(|byte| *byte == b'=') {
-                Some(at) => (&trimmed[..at], Some(&trimmed[at + 1..])),
-                None => (trimmed.trim_ascii_end(), None),
-            };
-            if name.is_empty() || name.iter().any(|byte| byte.is_ascii_whitespace() || *byte == 0) {
-                return Err(bad());
-            }
+    /// Adds the variables of files; those that they pass on are wiped in this process's environment.
+    pub fn add_lines(&mut self, lines: Vec<Line>) -> Result<(), EnvError> {
+        for Line { name, value } in lines {
             let value = match value {
-                Some(value) => Zeroizing::new(value.to_vec()),
-                None => self.take(name).ok_or_else(|| EnvError::UnsetInFile {
-                    path: shown(),
-                    line: number,
-                    name: lossy(name),
-                })?,
+                LineValue::Given(value) => value,
+                LineValue::Passed { path, line } => {
+                    let unset = || EnvError::UnsetInFile { path, line, name: lossy(&name) };
+                    self.take(&name).ok_or_else(unset)?
+                }
             };
-            self.set(name, value);
+            self.set(&name, value);
         }
         Ok(())
     }

@@ -7,6 +7,10 @@ fn file(text: &[u8]) -> tempfile::NamedTempFile {
     file
 }
 
+fn read_one(text: &[u8]) -> Result<Vec<Line>, EnvError> {
+    read(&[file(text).path().to_owned()])
+}
+
 fn value<'a>(variables: &'a Variables, name: &str) -> Option<&'a [u8]> {
     variables.values.get(name.as_bytes()).map(|value| value.as_slice())
 }
@@ -14,8 +18,8 @@ fn value<'a>(variables: &'a Variables, name: &str) -> Option<&'a [u8]> {
 #[test]
 fn the_later_wins_and_docker_defaults_are_there() {
     let mut variables = Variables::of_image(&["A=image".into(), "PATH=/bin".into()], "box", true);
-    variables.add_file(file(b"A=file\n# comment\n\n  B = spaces stay \nC=a=b\r\n").path()).unwrap_err();
-    variables.add_file(file(b"A=file\n# comment\n\n  B= spaces stay \nC=a=b\r\n").path()).unwrap();
+    assert!(read_one(b"A=file\n# comment\n\n  B = spaces stay \nC=a=b\r\n").is_err());
+    variables.add_lines(read_one(b"A=file\n# comment\n\n  B= spaces stay \nC=a=b\r\n").unwrap()).unwrap();
     assert_eq!(value(&variables, "A"), Some(b"file".as_slice()));
     assert_eq!(value(&variables, "B"), Some(b" spaces stay ".as_slice()));
     assert_eq!(value(&variables, "C"), Some(b"a=b".as_slice()));
@@ -35,9 +39,20 @@ fn a_value_on_the_command_line_is_refused_without_being_repeated() {
 #[test]
 fn a_bad_line_is_named_by_file_and_number_without_its_content() {
     let file = file(b"GOOD=1\n=s3cret\n");
-    let error = Variables::default().add_file(file.path()).unwrap_err().to_string();
+    let error = read(&[file.path().to_owned()]).err().unwrap().to_string();
     assert!(error.contains(&format!("{}:2", file.path().display())), "{error}");
     assert!(!error.contains("s3cret"));
+}
+
+#[test]
+fn all_that_can_be_wrong_with_a_file_is_found_when_it_is_read() {
+    let said = |text: &[u8]| read_one(text).err().unwrap().to_string();
+    assert!(
+        said(b"A=1\nNO_SUCH_VARIABLE\n").ends_with(":2: there is no variable `NO_SUCH_VARIABLE` in this environment")
+    );
+    assert_eq!(said(b"KEY=a\0b\n"), "the value of `KEY` holds a NUL byte, which no environment can");
+    let missing = read(&["/no/such/file".into()]).err().unwrap();
+    assert_eq!(missing.to_string(), "cannot read the environment file /no/such/file");
 }
 
 #[test]
@@ -73,7 +88,10 @@ fn a_variable_named_twice_keeps_its_value() {
     // Cargo gives it to every test, and no other test reads it.
     let name = OsStr::new("CARGO_PKG_DESCRIPTION");
     let expected = std::env::var_os(name).unwrap().into_encoded_bytes();
+    let lines = read_one(b"GIVEN=1\nCARGO_PKG_DESCRIPTION\n").unwrap();
+    assert_eq!(lines.iter().filter_map(Line::passed).collect::<Vec<_>>(), [name]);
     let mut variables = Variables::default();
+    variables.add_lines(lines).unwrap();
     variables.add_passed(name).unwrap();
     variables.add_passed(name).unwrap();
     assert_eq!(value(&variables, "CARGO_PKG_DESCRIPTION"), Some(expected.as_slice()));

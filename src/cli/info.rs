@@ -2,12 +2,14 @@
 
 use super::manifests;
 use super::out;
-use super::report::Failure;
-use crate::manifest::egress::{Egress, Route};
+use super::report::{Failure, note};
+use super::start;
+use crate::manifest::egress::{Auth, Egress, Route};
 use crate::manifest::env::EnvEntry;
 use crate::manifest::git_gate::{GitUser, Repo, RepoKey};
 use crate::manifest::provider::AgentProvider;
 use crate::manifest::{Catalogue, MergedBottle, Name, Source};
+use crate::plan::provider;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,6 +28,8 @@ struct Info {
     git_user: GitUser,
     git_repos: BTreeMap<String, Repo>,
     egress: Egress,
+    /// Which the agent can reach whatever `egress` says; none if the provider's description cannot be read.
+    provider_routes: Option<Vec<Route>>,
     supervise: bool,
     prompt_chars: usize,
 }
@@ -46,6 +50,12 @@ pub fn run(agent: Option<&str>, json: bool) -> Result<ExitCode, Failure> {
     let catalogue = manifests::open()?;
     let Some(agent) = agent else { return Err(which(&catalogue)) };
     let info = info(&catalogue, agent)?;
+    // Of the agent everything else is right.
+    let routes = provider::routes(&info.agent_provider, &start::host()?);
+    if let Err(error) = &routes {
+        note(&format!("the provider's own routes are not known: {error}"));
+    }
+    let info = Info { provider_routes: routes.ok(), ..info };
     if json {
         out::json(&info)?;
     } else {
@@ -81,6 +91,7 @@ fn info(catalogue: &Catalogue, agent: &str) -> Result<Info, Failure> {
         git_user: settings.git_gate.user,
         git_repos: repos.into_iter().map(|(name, repo)| (name.to_string(), repo)).collect(),
         egress: settings.egress.unwrap_or_default(),
+        provider_routes: None,
         supervise: settings.supervise.unwrap_or_default(),
         prompt_chars: found.file.prompt.chars().count(),
     })
@@ -113,7 +124,7 @@ fn lines(info: &Info) -> Vec<(&'static str, Vec<String>)> {
         ("skills", info.skills.clone()),
         ("git user", if user.is_empty() { vec![] } else { vec![user.join(" ")] }),
         ("git repos", info.git_repos.iter().map(repo_line).collect()),
-        ("egress", info.egress.routes.iter().map(route_line).collect()),
+        ("egress", route_lines(info)),
         ("supervise", vec![if info.supervise { "yes" } else { "no" }.to_owned()]),
         ("prompt", vec![format!("{} characters", info.prompt_chars)]),
     ]
@@ -137,8 +148,19 @@ fn repo_line((name, repo): (&String, &Repo)) -> String {
     format!("{name} → {}:{} ({key}{pinned})", repo.url.host, repo.url.port)
 }
 
-fn route_line(route: &Route) -> String {
-    let auth = route.auth.as_ref().map(|auth| format!(" [auth:{}]", auth.scheme.as_str())).unwrap_or_default();
+/// The provider's first. It owns its hosts: what the bottle says of them is not used.
+fn route_lines(info: &Info) -> Vec<String> {
+    let owned = info.provider_routes.as_deref().unwrap_or_default();
+    let others = info.egress.routes.iter().filter(|route| owned.iter().all(|own| own.host != route.host));
+    let login = info.agent_provider.forward_host_credentials.then_some("the host's login");
+    owned.iter().map(|route| route_line(route, login)).chain(others.map(|route| route_line(route, None))).collect()
+}
+
+/// `token` is where its token comes from, if that is no variable.
+fn route_line(route: &Route, token: Option<&str>) -> String {
+    let from = |auth: &Auth| token.map_or_else(|| format!("${}", auth.token_ref), str::to_owned);
+    let auth = |auth: &Auth| format!(" [auth:{} from {}]", auth.scheme.as_str(), from(auth));
+    let auth = route.auth.as_ref().map(auth).unwrap_or_default();
     let paths = match route.allowed().len() {
         0 => String::new(),
         _ if !route.path_allowlist.is_empty() => format!(" {}", route.path_allowlist.join(" ")),

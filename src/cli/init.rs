@@ -9,6 +9,7 @@ use crate::paths;
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::io::{self, BufRead, Write};
+use std::iter;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -42,13 +43,17 @@ fn interview<R: BufRead, W: Write>(asker: &mut Asker<R, W>, own: &Path) -> Resul
     let free = |kind: &str, text: &str| {
         let name = Name::new(text).map_err(|invalid| words(&invalid))?;
         match own.join(kind).join(format!("{name}.md")) {
-            path if path.symlink_metadata().is_ok() => Err(format!("`{}` is there already", path.display())),
+            path if path.symlink_metadata().is_ok() => {
+                Err(format!("`{}` is there already: `bottle-vmm edit {name}` changes it", path.display()))
+            }
             path => Ok((name, path)),
         }
     };
-    let (bottle, bottle_path) = asker.until("Name of the bottle", "dev", |text| free("bottles", text))?;
+    let (bottle, bottle_path) =
+        asker.until("Name of the bottle", &offered("dev", own, "bottles"), |text| free("bottles", text))?;
     let bottle_text = bottle_text(asker)?;
-    let (_, agent_path) = asker.until("Name of the agent", "coder", |text| free("agents", text))?;
+    let (_, agent_path) =
+        asker.until("Name of the agent", &offered("coder", own, "agents"), |text| free("agents", text))?;
     let prompt = asker.line("What it is told at the start, in a sentence (its prompt)", "")?;
     let agent_text = format!("---\nbottle: {}\n---\n\n{prompt}\n", scalar(bottle.as_str()));
     // The parsers have the last word on what the questions came to.
@@ -56,6 +61,13 @@ fn interview<R: BufRead, W: Write>(asker: &mut Asker<R, W>, own: &Path) -> Resul
     BottleFile::parse(bottle_text.as_bytes(), &BTreeSet::new()).map_err(|error| ours(error.in_file(&bottle_path)))?;
     AgentFile::parse(agent_text.as_bytes()).map_err(|error| ours(error.in_file(&agent_path)))?;
     Ok([Draft { path: bottle_path, text: bottle_text }, Draft { path: agent_path, text: agent_text }])
+}
+
+/// The name, or the first numbered one that is free; nothing where so many are taken that somebody has names of his own.
+fn offered(name: &str, own: &Path, kind: &str) -> String {
+    let mut names = iter::once(name.to_owned()).chain((2..=99).map(|number| format!("{name}-{number}")));
+    let free = |name: &String| own.join(kind).join(format!("{name}.md")).symlink_metadata().is_err();
+    names.find(free).unwrap_or_default()
 }
 
 fn bottle_text<R: BufRead, W: Write>(asker: &mut Asker<R, W>) -> Result<String, Failure> {

@@ -53,7 +53,7 @@ fn a_wrong_answer_is_asked_for_again_with_the_reason() {
     let (drafts, asked) = interviewed(dir.path(), "dev\nDev\nother\ngemini\ncodex\nmaybe\ny\na_b\n\n\n\n\n\n\n");
     assert!(drafts.unwrap()[0].text.contains("forward_host_credentials: true"));
     for reason in [
-        "dev.md` is there already",
+        "dev.md` is there already: `bottle-vmm edit dev` changes it",
         "`Dev` is not a name: a name is",
         "`gemini` is neither",
         "`y` or `n`",
@@ -62,6 +62,20 @@ fn a_wrong_answer_is_asked_for_again_with_the_reason() {
         assert!(asked.contains(reason), "{reason} is not in {asked}");
     }
     assert_eq!(fs::read_to_string(dir.path().join("bottles/dev.md")).unwrap(), "mine");
+}
+
+/// Whoever only presses Enter, again and again, gets pair after pair.
+#[test]
+fn names_that_are_taken_are_not_offered() {
+    let dir = tempfile::tempdir().unwrap();
+    for (offered, bottle) in [("[dev]", "dev"), ("[dev-2]", "dev-2"), ("[dev-3]", "dev-3")] {
+        let (drafts, asked) = interviewed(dir.path(), "\n\n\n\n\n\n\n\n\n");
+        assert!(asked.contains(&format!("Name of the bottle {offered}: ")), "{asked}");
+        write_all(dir.path(), &drafts.unwrap()).unwrap();
+        let catalogue = catalogue(dir.path());
+        let agent = catalogue.agent(&bottle.replace("dev", "coder")).unwrap();
+        assert_eq!(agent.file.agent.bottle.as_str(), bottle);
+    }
 }
 
 #[test]

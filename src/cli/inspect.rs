@@ -4,7 +4,7 @@ use super::args::InspectArgs;
 use super::images::{Summary, print_json};
 use super::out;
 use super::progress;
-use super::report::Failure;
+use super::report::{Failure, note};
 use crate::image::artifact::{Artifact, ArtifactError, Manifest};
 use crate::image::{self, Cache, ImageError};
 use indicatif::HumanBytes;
@@ -52,14 +52,38 @@ fn judged(error: ImageError) -> Failure {
     if damaged { failure.with_code(DAMAGED) } else { failure }
 }
 
-/// A file that is one, or what an image at that path came to, or a name of the cache.
+/// A file that is one, or what an image at that path came to; where nothing has that path, a name of the cache.
 fn find(name: &Path) -> Result<Artifact, Failure> {
     let cache = Cache::open_default();
-    if name.exists() || name.as_os_str().as_bytes().contains(&b'/') {
-        let remembered = cache.ok().and_then(|cache| image::recall(name, &cache));
-        return remembered.map_or_else(|| image::open_artifact(name).map_err(judged), Ok);
+    let is_path = name.as_os_str().as_bytes().contains(&b'/');
+    if !is_path && !name.exists() {
+        return Ok(cache?.find(&name.to_string_lossy())?.artifact);
     }
-    Ok(cache?.find(&name.to_string_lossy())?.artifact)
+    let cache = cache.ok();
+    if let Some(other) = cache.as_ref().filter(|_| !is_path).and_then(|cache| namesake(name, cache)) {
+        note(&other);
+    }
+    let remembered = cache.and_then(|cache| image::recall(name, &cache));
+    remembered.map_or_else(|| image::open_artifact(name).map_err(judged), Ok)
+}
+
+/// What to say of other images that the cache has under the name of a file.
+fn namesake(name: &Path, cache: &Cache) -> Option<String> {
+    let text = name.to_string_lossy();
+    let other = match cache.find(&text) {
+        Ok(entry) => {
+            let digest = entry.artifact.digest();
+            let same = image::recall(name, cache).or_else(|| image::open_artifact(name).ok());
+            if same.is_some_and(|same| same.digest() == digest) {
+                return None;
+            }
+            let short: String = digest.hex().chars().take(12).collect();
+            format!("an image of the cache has that name, too: `inspect {short}`")
+        }
+        Err(ImageError::Ambiguous { .. }) => "images of the cache have that name, too: `images` lists them".to_owned(),
+        Err(_) => return None,
+    };
+    Some(format!("this is the file `{}` of the current directory; {other}", text.escape_debug()))
 }
 
 fn print(artifact: &Artifact, verified: bool) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ mod boot;
 mod cleanup;
 mod doctor;
 mod edit;
+mod editor;
 mod egress;
 mod env;
 mod fit;

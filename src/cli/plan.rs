@@ -18,13 +18,15 @@ pub fn run(args: PlanArgs) -> Result<ExitCode, Failure> {
     let signals = interrupt::hold()?;
     run::forbid_dumps();
     let prepared = prepare(&catalogue, &host, request, &mut HostValues::default())?;
-    let Prepared { plan, unfit, state, subnet, .. } = prepared;
+    if !args.json {
+        start::warn(&catalogue, &prepared);
+    }
+    let Prepared { plan, state, subnet, .. } = prepared;
     drop((state, subnet));
     drop(signals);
     if args.json {
         out::json(&plan)?;
     } else {
-        start::warn(&catalogue, unfit.as_ref());
         out::bytes(summary::whole(&plan).as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)

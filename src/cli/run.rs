@@ -3,7 +3,7 @@
 use super::args::RunArgs;
 use super::args::run;
 use super::egress;
-use super::env::{self, Variables};
+use super::env::{self, Line, Variables};
 use super::fit;
 use super::images;
 use super::progress::{self, Bar};
@@ -48,6 +48,8 @@ pub(super) enum RunError {
     MoreMemoryThanHost { given: super::quantity::Bytes, host: u64 },
     #[error("the working directory `{given}` is not an absolute path")]
     Workdir { given: String },
+    #[error("`--user {}` is not the name or number of a user, with `:` and one of a group or without", given.escape_debug())]
+    User { given: String },
     #[error("host name `{name}` is not 1 to 63 letters, digits, `-` and `.`")]
     Hostname { name: String },
     #[error("cannot open {path}")]
@@ -74,6 +76,9 @@ impl RunError {
                 "give what the command needs at most; the host lends it only as it is used".to_owned()
             }
             Self::Workdir { given } => format!("begin it at the root of the image: `--workdir /{given}`"),
+            Self::User { .. } => {
+                format!("as in `node`, `1000` or `node:users`; a number is at most {}", u32::MAX - 1)
+            }
             Self::Hostname { .. } => "give another `--hostname`; without it the bottle's name is taken".to_owned(),
             Self::Open { .. } | Self::Timings { .. } | Self::Nul { .. } => return None,
         })
@@ -94,12 +99,15 @@ pub fn run(args: &RunArgs, begin_ns: u64) -> Result<ExitCode, Failure> {
     if let Some(warning) = sandbox::warning(&sandbox::confinement(&args.no_sandbox)) {
         note(&warning);
     }
+    // Here already: an image may take minutes, and nobody is to wait so long to hear of a bad line.
+    forbid_dumps();
+    let lines = env::read(&args.env_file)?;
     let egress = egress::plan(args)?;
     let ledger = egress.as_ref().map(|egress| Arc::clone(&egress.ledger));
     // Now, and not when the command's exit code would be lost with it.
     let timings_file = args.timings.as_deref().map(create).transpose()?;
     timings.mark(Phase::Parsed);
-    let bottle = prepare(args, egress)?;
+    let bottle = prepare(args, lines, egress)?;
     timings.mark(Phase::ImageReady);
     let outcome = launch::launch(bottle, &mut timings);
     // Whatever became of the bottle: what it was refused may be why, and the last phase is where it stopped.
@@ -142,10 +150,13 @@ fn check(args: &RunArgs) -> Result<(), Failure> {
     if let Some(given) = given(args.workdir.as_deref()).filter(|path| !path.starts_with('/')) {
         return Err(RunError::Workdir { given: given.to_owned() }.into());
     }
+    if let Some(given) = given(args.user.as_deref()).filter(|user| !may_be_user(user)) {
+        return Err(RunError::User { given: given.to_owned() }.into());
+    }
     Ok(())
 }
 
-fn prepare(args: &RunArgs, egress: Option<Egress>) -> Result<Bottle, Failure> {
+fn prepare(args: &RunArgs, lines: Vec<Line>, egress: Option<Egress>) -> Result<Bottle, Failure> {
     // What costs nothing to find out comes first: an image may take its time.
     let name = args.name.clone().unwrap_or_else(made_up_name);
     let claim = Claim::new(&name).map_err(LaunchError::from)?;
@@ -156,16 +167,13 @@ fn prepare(args: &RunArgs, egress: Option<Egress>) -> Result<Bottle, Failure> {
     // Before it is packed in vain; what an artifact has is known only then.
     args.compression.map_or(Ok(()), |compression| fit::check(kernel.installed.as_ref(), compression))?;
     let scratch = args.disk.map(open_scratch).transpose()?;
-    let image = open_image(args)?;
+    let image = open_image(args, &lines)?;
     fit::check(kernel.installed.as_ref(), image.manifest().root.compression)?;
     let config = image.manifest().config.clone();
     // Last, since it takes them out of our own environment, which says where everything above is; and while there is one thread
     // (see `sys::environ`): those that packed the image have ended.
-    forbid_dumps();
     let mut passed = Variables::default();
-    for file in &args.env_file {
-        passed.add_file(file)?;
-    }
+    passed.add_lines(lines)?;
     for name in &args.env {
         passed.add_passed(name)?;
     }
@@ -228,6 +236,20 @@ fn given(option: Option<&str>) -> Option<&str> {
     option.filter(|text| !text.is_empty())
 }
 
+/// Whether some image could have it: its own files tell, in lines of fields that end at a colon (passwd(5), group(5)).
+fn may_be_user(text: &str) -> bool {
+    let named = |text: &str| !text.contains(|c: char| c == ':' || c.is_control());
+    // The largest 32-bit number means nobody (setresuid(2)); a minus is in front of nothing but a number that is none.
+    let number = |text: &str| match text.strip_prefix('-').unwrap_or(text) {
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            text.is_empty() || text.parse::<u32>().is_ok_and(|id| id != u32::MAX)
+        }
+        _ => true,
+    };
+    let (user, group) = text.split_once(':').unwrap_or((text, ""));
+    [user, group].into_iter().all(|part| named(part) && number(part))
+}
+
 pub(super) fn c_string(text: &OsStr, what: &'static str) -> Result<CString, RunError> {
     CString::new(text.as_bytes()).map_err(|_| RunError::Nul { what })
 }
@@ -262,12 +284,14 @@ pub(super) fn open_kernel(wanted: Option<&Path>) -> Result<Kernel, Failure> {
     Ok(Kernel { vmlinux, modules, installed: Some(installed) })
 }
 
-fn open_image(args: &RunArgs) -> Result<Artifact, Failure> {
+fn open_image(args: &RunArgs, lines: &[Line]) -> Result<Artifact, Failure> {
     let cache = images::cache(args.compression)?;
     let progress = progress::of(args.progress, false);
     if let Some(origin) = images::origin(args.image.as_deref(), args.dockerfile.as_deref(), args.context.as_deref()) {
         // What is passed on to the command is not for a builder.
-        return Ok(builder::open(&origin, &args.env, &cache, &*progress)?);
+        let of_files = lines.iter().filter_map(Line::passed).map(OsStr::to_owned);
+        let withheld: Vec<OsString> = args.env.iter().cloned().chain(of_files).collect();
+        return Ok(builder::open(&origin, &withheld, &cache, &*progress)?);
     }
     match &args.image {
         Some(image) => Ok(image::open(&images::source(image), &cache, &*progress)?),
@@ -285,4 +309,19 @@ fn made_up_name() -> String {
     }
     let letters: String = random.iter().map(|byte| char::from(DIGITS[usize::from(*byte) % DIGITS.len()])).collect();
     format!("bottle-{letters}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_image_can_have_as_a_user_is_told_from_what_one_may() {
+        for good in ["root", "1000", "node:users", "0:0", "node:", ":100", "a-b.c$", "4294967294", "7up", "-x"] {
+            assert!(may_be_user(good), "{good}");
+        }
+        for bad in ["a:b:c", "::", "4294967295", "99999999999", "node:4294967295", "-1", "-", "node\n", "a:\0"] {
+            assert!(!may_be_user(bad), "{bad:?}");
+        }
+    }
 }

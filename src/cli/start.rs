@@ -4,12 +4,11 @@ use super::args::{BottleArgs, MachineArgs, ResumeArgs, StartArgs, Unattended, bo
 use super::ask::Asker;
 use super::report::{Failure, note};
 use super::tty::{HostValues, Tty};
-use super::{boot, info, interrupt, manifests, run, sandbox, summary};
+use super::{boot, egress, info, interrupt, manifests, run, sandbox, summary};
 use crate::manifest::{Catalogue, Places, there_are};
 use crate::paths;
 use crate::plan::{
-    BottleSpec, Depth, Host, Kept, PlanError, Preflight, Request, Slug, StateRoot, preflight, prepare,
-    resume as resumed,
+    BottleSpec, Depth, Host, Kept, PlanError, Prepared, Request, Slug, StateRoot, preflight, prepare, resume as resumed,
 };
 use std::process::ExitCode;
 
@@ -55,7 +54,7 @@ pub(super) fn choose(agent: Option<String>, bottle: BottleArgs) -> Result<Chosen
     Ok(Chosen { host, catalogue, spec, agent_of_home: false })
 }
 
-fn host() -> Result<Host, Failure> {
+pub(super) fn host() -> Result<Host, Failure> {
     let Places { own, home, current } = manifests::places()?;
     let codex_home = paths::codex_home();
     let host = Host { own, home, current, image: None, codex_home };
@@ -79,6 +78,9 @@ fn which_bottle(host: &Host) -> Failure {
 fn go(chosen: Chosen, how: Unattended, machine: &MachineArgs) -> Result<ExitCode, Failure> {
     let Chosen { host, catalogue, spec, agent_of_home } = chosen;
     run::check_memory(machine.mem, bottles::USUAL_MEMORY)?;
+    machine.bundle.as_ref().map_or(Ok(()), egress::check_bundle)?;
+    // Whoever is mistaken in the name is not to hear first that there is nobody to ask.
+    catalogue.agent(&spec.agent_name)?;
     let asks = !(how.dry_run || how.yes || how.headless);
     // Whoever leaves, at whatever moment, leaves nothing behind: what has been made is taken back first.
     let signals = interrupt::hold()?;
@@ -98,7 +100,7 @@ fn go(chosen: Chosen, how: Unattended, machine: &MachineArgs) -> Result<ExitCode
     let request = Request { spec, task: how.prompt, depth, gateways, machine: fit, agent_of_home };
     let mut prepared = prepare(&catalogue, &host, request, &mut values)?;
     interrupt::check(&signals)?;
-    warn(&catalogue, prepared.unfit.as_ref());
+    warn(&catalogue, &prepared);
     show(&summary::preflight(&prepared.plan));
     if how.dry_run {
         prepared.state.keep();
@@ -126,12 +128,15 @@ fn confirmed(tty: Option<Tty>) -> Result<bool, Failure> {
     asker.yes("Start it?", false)
 }
 
-/// What was seen and not used, and why the bottle could not run here.
+/// What was seen and not used, why the bottle could not run here, and what it will not come to.
 #[expect(clippy::print_stderr, reason = "this is where warnings reach people")]
-pub(super) fn warn(catalogue: &Catalogue, unfit: Option<&Preflight>) {
+pub(super) fn warn(catalogue: &Catalogue, prepared: &Prepared) {
     manifests::warn(catalogue);
-    if let Some(unfit) = unfit {
+    if let Some(unfit) = &prepared.unfit {
         eprintln!("bottle-vmm: warning: it could not run on this machine: {unfit}");
+    }
+    for notice in &prepared.notices {
+        eprintln!("bottle-vmm: warning: {notice}");
     }
 }
 

@@ -7,6 +7,7 @@ use crate::plan::BottlePlan;
 use crate::plan::egress::PlannedRoute;
 use crate::plan::environment::Origin as ValueOrigin;
 use crate::plan::git_gate::PlannedRepo;
+use std::path::Path;
 
 const WIDTH: usize = 80;
 const LABEL: usize = 11;
@@ -23,13 +24,21 @@ pub fn whole(plan: &BottlePlan) -> String {
     let mut rows = rows(plan);
     rows.extend([
         ("image", vec![plan.agent_image_ref.clone()]),
-        ("built from", plan.agent_dockerfile.iter().map(|path| path.display().to_string()).collect()),
+        ("built from", plan.agent_dockerfile.iter().map(|path| dockerfile(plan, path)).collect()),
         ("command", vec![plan.agent_provision.argv.join(" ")]),
         ("in", vec![plan.workspace_plan.workdir.clone()]),
         ("machine", vec![plan.machine_name.clone()]),
         ("network", vec![format!("{}, gateways at {}", plan.bundle_subnet, plan.bundle_ip)]),
     ]);
     render(&rows)
+}
+
+/// Ours is at no path that anybody could look at.
+fn dockerfile(plan: &BottlePlan, path: &Path) -> String {
+    if plan.has_built_in_dockerfile() {
+        return format!("built-in ({})", plan.agent_provision.runtime.template);
+    }
+    path.display().to_string()
 }
 
 fn rows(plan: &BottlePlan) -> Rows {

@@ -81,6 +81,31 @@ impl EgressError {
     }
 }
 
+/// What is wrong with a plan wherever it is carried out: it is found before anything else is done for a bottle.
+///
+/// # Errors
+/// A rule, or the address of the bundle, is for what no guest can speak with; or a rule is for the bundle's address.
+pub fn check(rules: &[Rule], bundle: &BundlePlan) -> Result<(), EgressError> {
+    let external = bundle.external();
+    let named = rules.iter().map(|rule| (rule.network(), rule.to_string()));
+    let mut named = named.chain(external.map(|address| (Cidr::single(address), address.to_string())));
+    named.try_for_each(|(network, rule)| reachable(network, rule))?;
+    let gateways = external.map(Cidr::single);
+    match rules.iter().find(|rule| Some(rule.network()) == gateways) {
+        Some(&rule) => Err(Conflict::Bundle { rule }.into()),
+        None => Ok(()),
+    }
+}
+
+impl BundlePlan {
+    const fn external(&self) -> Option<IpAddr> {
+        match self {
+            Self::External(address) => Some(*address),
+            Self::None | Self::Sockets(_) => None,
+        }
+    }
+}
+
 fn host_error(what: &'static str) -> impl Fn(io::Error) -> EgressError {
     move |source| EgressError::Host { what, source }
 }
@@ -102,13 +127,8 @@ impl Network {
     /// is started: it inherits the limit on descriptors.
     pub(super) fn plan(egress: Egress, bottle: &str) -> Result<(Self, NetSpec, OwnedFd), EgressError> {
         let Egress { rules, bundle, subnet, rate, bandwidth, ledger } = egress;
-        let external = match &bundle {
-            BundlePlan::External(address) => Some(*address),
-            BundlePlan::None | BundlePlan::Sockets(_) => None,
-        };
-        let named = rules.iter().map(|rule| (rule.network(), rule.to_string()));
-        let mut named = named.chain(external.map(|address| (Cidr::single(address), address.to_string())));
-        named.try_for_each(|(network, rule)| reachable(network, rule))?;
+        check(&rules, &bundle)?;
+        let external = bundle.external();
         let routes = host::network::routes().map_err(host_error("read the host's routes"))?;
         let routes = routes.into_iter().map(|(address, length)| Cidr::around(address, length));
         let meant = rules.iter().map(Rule::network).chain(external.map(Cidr::single));

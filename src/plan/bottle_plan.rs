@@ -53,6 +53,12 @@ pub struct BottlePlan {
 }
 
 impl BottlePlan {
+    /// Whether the image is built from a Dockerfile of ours: it is written into the state, and goes with it.
+    #[must_use]
+    pub fn has_built_in_dockerfile(&self) -> bool {
+        self.agent_dockerfile.as_ref().is_some_and(|path| path.starts_with(&self.stage_dir))
+    }
+
     /// Variables of the host that hold tokens for gateways: neither the guest nor a program that builds an image is to have them.
     pub fn tokens(&self) -> impl Iterator<Item = &Variable> {
         self.egress_plan.token_slots.values().chain(self.git_gate_plan.repos.iter().filter_map(token_of))

@@ -3,8 +3,8 @@
 //! Law: a value that is asked for or the host's is never here but in [`ResolvedEnv::forwarded`]; a literal is here, and is not shown:
 //! it is no secret, but somebody will write one. So only values of our own making are seen in a plan.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Serialize, Serializer};
 
@@ -57,6 +57,13 @@ pub fn endpoints(bundle: IpAddr, git: bool, supervise: bool) -> Vec<(&'static st
     variables.extend(git.then(|| ("GIT_GATE_URL", url(GIT_HTTP_PORT))));
     variables.extend(supervise.then(|| ("MCP_SUPERVISE_URL", url(SUPERVISE_PORT))));
     variables
+}
+
+/// What a bottle sets that it is told by us all the same, here or by [`endpoints`].
+pub(super) fn replaced(env: &Env, gateways: bool, git: bool, supervise: bool) -> Vec<String> {
+    let told = if gateways { endpoints(IpAddr::V4(Ipv4Addr::UNSPECIFIED), git, supervise) } else { vec![] };
+    let ours: BTreeSet<&str> = FIXED.iter().map(|(name, _)| *name).chain(told.iter().map(|(name, _)| *name)).collect();
+    env.keys().map(Variable::as_str).filter(|name| ours.contains(name)).map(str::to_owned).collect()
 }
 
 /// Variables by name.
@@ -134,6 +141,15 @@ mod tests {
 
     fn env(entries: &[(&str, &str)]) -> Env {
         entries.iter().map(|(name, text)| (Variable::new(name).unwrap(), EnvEntry::new(text).unwrap())).collect()
+    }
+
+    #[test]
+    fn what_a_bottle_sets_in_vain_depends_on_what_it_is_told() {
+        let bottle = env(&[("A", "x"), ("HTTP_PROXY", "x"), ("MCP_SUPERVISE_URL", "x"), ("NO_PROXY", "x")]);
+        assert_eq!(replaced(&bottle, false, true, true), ["NO_PROXY"]);
+        assert_eq!(replaced(&bottle, true, false, false), ["HTTP_PROXY", "NO_PROXY"]);
+        assert_eq!(replaced(&bottle, true, false, true), ["HTTP_PROXY", "MCP_SUPERVISE_URL", "NO_PROXY"]);
+        assert_eq!(replaced(&env(&[("A", "x")]), true, true, true), [""; 0]);
     }
 
     #[test]

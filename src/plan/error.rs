@@ -38,6 +38,8 @@ pub enum PlanError {
     },
     #[error("the bottle's Dockerfile, `{}`, is not there", path.display())]
     NoDockerfile { path: PathBuf },
+    #[error("the image that {named_by} names, `{}`, is not there", path.display())]
+    NoImage { path: PathBuf, named_by: &'static str },
     #[error("{}, which {} a token, {} not set in this environment", listed(names), if names.len() == 1 { "holds" } else { "hold each" }, if names.len() == 1 { "is" } else { "are" })]
     NoToken { names: Vec<String> },
     #[error("`{path}` begins in the home directory, and HOME is not an absolute path")]
@@ -83,6 +85,10 @@ impl PlanError {
             ),
             Self::NoDockerfile { .. } => Some(
                 "`agent_provider.dockerfile` is the path of the file itself: `~` is your home, a relative one begins where the command is run"
+                    .to_owned(),
+            ),
+            Self::NoImage { .. } => Some(
+                "it is the path of an archive (`docker save`, OCI), of a directory or of what `pack` has made, or a name as in `docker-daemon:agent`"
                     .to_owned(),
             ),
             Self::NoToken { names } => Some(format!(

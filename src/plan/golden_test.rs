@@ -10,9 +10,9 @@ fn readme_home() -> Home {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let fences: Vec<_> = text.split("```markdown\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     Home::new()
-        .with(".bot-bottle/bottles/base.md", "---\n---\n")
-        .with(".bot-bottle/bottles/dev.md", fences[0])
-        .with(".bot-bottle/agents/coder.md", fences[1])
+        .with(".bot-bottle/bottles/base.md", fences[0])
+        .with(".bot-bottle/bottles/dev.md", fences[1])
+        .with(".bot-bottle/agents/coder.md", fences[2])
         .with(".claude/skills/review/SKILL.md", "")
         .with(".ssh/app_deploy", "")
         .with("repo/.git/HEAD", "")

@@ -69,6 +69,12 @@ impl Slug {
         format!("{MACHINE_PREFIX}{self}")
     }
 
+    /// Whose machine has this name.
+    #[must_use]
+    pub fn of_machine(name: &str) -> Option<Self> {
+        Self::new(name.strip_prefix(MACHINE_PREFIX)?).ok()
+    }
+
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,13 +1,15 @@
-//! Which image the agent runs in. Law: a reference and a path; whether they are any good is seen when the bottle starts, but for a Dockerfile
+//! Which image the agent runs in. Law: a reference and a path; whether they are any good is seen when the bottle starts, but for a file
 //! that is not there: nobody is to be asked for secrets in vain.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use super::PlanError;
 use super::identity::Slug;
 use super::provider::ProviderRuntime;
 use super::spec::Host;
 use super::state::State;
+use crate::builder::Origin;
 use crate::manifest::provider::AgentProvider;
 
 /// An image's name, and the Dockerfile that it is built from, if it is.
@@ -41,14 +43,29 @@ pub(super) fn choose(
     Ok(ImagePlan { reference: runtime.image.clone(), dockerfile })
 }
 
-/// Looks that the bottle's own Dockerfile is there, before anything is asked or written.
+/// Looks that the file is there which the image is or is built from, before anything is asked or written. What another program keeps
+/// it is not asked for yet, and standard input comes once.
 ///
 /// # Errors
-/// [`PlanError::NoDockerfile`].
-pub(super) fn check(provider: &AgentProvider, host: &Host) -> Result<(), PlanError> {
-    let Some(written) = provider.dockerfile.as_ref().filter(|_| host.image.is_none()) else { return Ok(()) };
-    let path = host.path(written)?;
-    if path.is_file() { Ok(()) } else { Err(PlanError::NoDockerfile { path }) }
+/// [`PlanError::NoDockerfile`], [`PlanError::NoImage`].
+pub(super) fn check(provider: &AgentProvider, runtime: &ProviderRuntime, host: &Host) -> Result<(), PlanError> {
+    let there = |reference: &str, named_by| match reference {
+        "-" => Ok(()),
+        kept if Origin::parse(OsStr::new(kept)).is_some() => Ok(()),
+        path if Path::new(path).exists() => Ok(()),
+        path => Err(PlanError::NoImage { path: path.into(), named_by }),
+    };
+    if let Some(reference) = &host.image {
+        return there(reference, "BOT_BOTTLE_IMAGE");
+    }
+    if let Some(written) = &provider.dockerfile {
+        let path = host.path(written)?;
+        return if path.is_file() { Ok(()) } else { Err(PlanError::NoDockerfile { path }) };
+    }
+    if runtime.dockerfile.is_some() || runtime.built_in_dockerfile.is_some() {
+        return Ok(());
+    }
+    there(&runtime.image, "the provider's `image`")
 }
 
 fn own_reference(template: &str, slug: &Slug) -> String {

@@ -15,7 +15,7 @@ use super::state::metadata::{METADATA, Metadata};
 use super::state::origin::Origin;
 use super::state::{State, StateError, StateRoot};
 use super::workspace::WorkspacePlan;
-use super::{GUEST_HOME, GUEST_USER, PlanError, Preflight, egress, image, skills, supervise};
+use super::{GUEST_HOME, GUEST_USER, Notice, PlanError, Preflight, egress, environment, image, skills, supervise};
 use crate::host::network;
 use crate::manifest::env::{Env, EnvEntry};
 use crate::manifest::resolve::{ResolvedEnv, Values, resolve};
@@ -36,6 +36,7 @@ pub struct Prepared {
     pub subnet: Subnet,
     /// Why a bottle could not run on this machine, for a look that does not mind.
     pub unfit: Option<Preflight>,
+    pub notices: Vec<Notice>,
 }
 
 /// What must not be seen. No `Debug`.
@@ -69,9 +70,7 @@ pub fn prepare(
     };
     let agent_provider = settings.agent_provider.clone().unwrap_or_default();
     let provider = Provider::find(&agent_provider, host)?;
-    if depth == Depth::Start {
-        image::check(&agent_provider, host)?;
-    }
+    let no_image = no_image(image::check(&agent_provider, &provider.runtime, host), depth)?;
     let needed = needed_gateways(&settings, &provider);
     if depth == Depth::Start && gateways == Gateways::None && !needed.is_empty() {
         return Err(PlanError::NoGateways { agent: agent.name.to_string(), needed });
@@ -79,7 +78,7 @@ pub fn prepare(
     let workspace = WorkspacePlan::new(&spec);
     let state = open_state(host, &agent, &spec)?;
     let subnet = subnet_of(state.slug(), gateways)?;
-    let mut env = environment(&settings.env, depth, values)?;
+    let mut env = resolved(&settings.env, depth, values)?;
     let bundle_ip = match gateways {
         Gateways::External(address) => address,
         Gateways::None | Gateways::Sockets => subnet.bundle().into(),
@@ -92,6 +91,7 @@ pub fn prepare(
         provider.provision(prompt, task.as_deref(), &workspace, &state)?;
     let guest_env = GuestEnv::new(&settings.env, &agent_provision.env_vars);
     guest_env.forget_fixed(&mut env);
+    let notices = no_image.into_iter().chain(replaced(&settings, gateways)).collect();
     let egress_plan = egress::prepare(settings.egress.unwrap_or_default(), routes, &state)?;
     let slots = egress_plan.token_slots.values().filter(|name| !provisioned.contains_key(*name));
     let unset = take_tokens(slots.chain(git_gate_plan.repos.iter().filter_map(token_of)), values);
@@ -123,7 +123,7 @@ pub fn prepare(
         egress_plan,
         supervise_plan,
     };
-    Ok(Prepared { plan, secrets: Secrets { env, provisioned }, state, subnet, unfit })
+    Ok(Prepared { plan, secrets: Secrets { env, provisioned }, state, subnet, unfit, notices })
 }
 
 /// A bottle that was kept.
@@ -222,6 +222,24 @@ fn made_up(agent: &Name) -> Result<Slug, StateError> {
     Slug::made_up(agent).map_err(StateError::Random)
 }
 
+/// For a look it is no error that the image is not there.
+fn no_image(checked: Result<(), PlanError>, depth: Depth) -> Result<Option<Notice>, PlanError> {
+    match checked {
+        Err(error @ (PlanError::NoImage { .. } | PlanError::NoDockerfile { .. })) if depth == Depth::Look => {
+            Ok(Some(Notice::NoImage(error)))
+        }
+        checked => checked.map(|()| None),
+    }
+}
+
+/// What its writer has to be told of the bottle's variables.
+fn replaced(settings: &Bottle, gateways: Gateways) -> Option<Notice> {
+    let git = settings.git_gate.repos.as_ref().is_some_and(|repos| !repos.is_empty());
+    let supervise = settings.supervise.unwrap_or_default();
+    let names = environment::replaced(&settings.env, gateways != Gateways::None, git, supervise);
+    (!names.is_empty()).then_some(Notice::Replaced { names })
+}
+
 /// What of the bottle goes through gateways.
 fn needed_gateways(settings: &Bottle, provider: &Provider) -> Vec<&'static str> {
     let egress = settings.egress.as_ref().is_some_and(|egress| !egress.routes.is_empty());
@@ -244,7 +262,7 @@ fn subnet_of(slug: &Slug, gateways: Gateways) -> Result<Subnet, PlanError> {
 }
 
 /// For a look nobody is asked, but what is not set is an error all the same.
-fn environment(env: &Env, depth: Depth, values: &mut dyn Values) -> Result<ResolvedEnv, PlanError> {
+fn resolved(env: &Env, depth: Depth, values: &mut dyn Values) -> Result<ResolvedEnv, PlanError> {
     if depth == Depth::Start {
         return Ok(resolve(env, values)?);
     }

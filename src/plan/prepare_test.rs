@@ -97,7 +97,8 @@ fn what_goes_through_a_gateway_needs_one_before_anything_is_asked() {
     );
     let home = Home::new()
         .bottle("agent_provider: {template: mine}\n")
-        .with(".bot-bottle/contrib/mine/provider.json", r#"{"command": "agent", "image": "agent.tar"}"#);
+        .with(".bot-bottle/contrib/mine/provider.json", r#"{"command": "agent", "image": "agent.tar"}"#)
+        .with(".bot-bottle/contrib/mine/agent.tar", "");
     assert!(home.prepare_beside(Gateways::None, &mut Answers::default()).is_ok(), "nothing leaves it");
 }
 
@@ -320,17 +321,53 @@ fn the_image_is_the_hosts_word_then_the_bottles_then_the_providers() {
     let absolute = home.path("abs/D").display().to_string();
     for (written, path) in [("~/D", "HOME/D"), ("agent/D", "HOME/repo/agent/D"), (absolute.as_str(), "/D")] {
         let home = Home::new().bottle(&format!("agent_provider: {{template: codex, dockerfile: {written}}}\n"));
-        let told = Host { image: Some("agent.tar".to_owned()), ..home.host() };
-        assert_eq!(image(&home, &told), pair("agent.tar", ""), "whether or not there is a Dockerfile");
+        let told = Host { image: Some("docker-daemon:agent".to_owned()), ..home.host() };
+        assert_eq!(image(&home, &told), pair("docker-daemon:agent", ""), "whether or not there is a Dockerfile");
         let refused = home.prepare(home.spec(), &mut Answers::default()).err().unwrap();
         assert!(matches!(refused, PlanError::NoDockerfile { .. }), "before anything is asked");
-        assert!(home.prepare_on(&home.host(), home.spec(), Depth::Look, Ok(()), &mut Answers::default()).is_ok());
+        let look = home.prepare_on(&home.host(), home.spec(), Depth::Look, Ok(()), &mut Answers::default()).unwrap();
+        assert!(matches!(look.notices.as_slice(), [Notice::NoImage(PlanError::NoDockerfile { .. })]));
         if path == "/D" {
             continue;
         }
         let home = home.with(&path.replace("HOME/", ""), "FROM scratch\n");
         assert_eq!(image(&home, &home.host()), pair("bot-bottle-codex:SLUG", path));
     }
+}
+
+/// A plan may be for another machine; a start is on this one, and begins nothing.
+#[test]
+fn an_image_that_is_not_there_is_told_of_a_plan_and_ends_a_start() {
+    let home = Home::new().bottle("env: {A: ?word}\n");
+    let told = Host { image: Some(home.path("agent.tar").display().to_string()), ..home.host() };
+    let prepare = |depth| home.prepare_on(&told, home.spec(), depth, Ok(()), &mut Answers::default());
+    let notices = |prepared: &Prepared| prepared.notices.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let missing =
+        format!("the image that BOT_BOTTLE_IMAGE names, `{}`, is not there", home.path("agent.tar").display());
+    let look = prepare(Depth::Look).unwrap();
+    assert_eq!(notices(&look), [format!("it could not start on this machine: {missing}")]);
+    drop(look);
+    let before = home.listing();
+    assert_eq!(prepare(Depth::Start).err().unwrap().to_string(), missing);
+    assert_eq!(home.listing(), before);
+    let home = home.with("agent.tar", "");
+    let there = home.prepare_on(&told, home.spec(), Depth::Look, Ok(()), &mut Answers::default()).unwrap();
+    assert_eq!(notices(&there), [""; 0]);
+}
+
+#[test]
+fn a_variable_of_the_bottles_that_is_ours_is_named() {
+    let home = Home::new().bottle("env: {NO_PROXY: canary, HTTP_PROXY: canary, MINE: x}\n");
+    let look = home.look(&mut Answers::default()).unwrap();
+    let said: Vec<_> = look.notices.iter().map(ToString::to_string).collect();
+    assert_eq!(said, ["`NO_PROXY` is set by us: the value is not used that the bottle's `env` has"]);
+    drop(look);
+    let start = home.prepare(home.spec(), &mut Answers::default()).unwrap();
+    let said: Vec<_> = start.notices.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        said,
+        ["`HTTP_PROXY` and `NO_PROXY` are set by us: the values are not used that the bottle's `env` has"]
+    );
 }
 
 #[test]

@@ -322,6 +322,35 @@ fn the_cache_is_listed_inspected_by_name_and_pruned() {
     assert_eq!(place.json(&["images", "--json"]), serde_json::json!([]));
 }
 
+/// The file is looked at, and of an image that is another thing it is said how to look at that.
+#[test]
+fn a_file_goes_before_an_image_of_its_name() {
+    let place = Place::new();
+    place.cache_it("root");
+    let listed = place.json(&["images", "--json"]);
+    let digest = listed[0]["digest"].as_str().unwrap();
+    fs::create_dir(place.path("sub")).unwrap();
+    let inspected = |name: &str| {
+        let output = place.command(&["inspect", name]).current_dir(place.path("sub")).output().unwrap();
+        (succeeded(&output), String::from_utf8(output.stderr).unwrap())
+    };
+    assert!(inspected("root").0.contains(digest), "there is no such file yet");
+    place.succeeds(&["pack", "root", "-o", "sub/root"]);
+    assert_eq!(inspected("root").1, "", "it is the same");
+    place.succeeds(&["pack", "root", "-f", "-o", "sub/root", "--compression", "none"]);
+    let (shown, said) = inspected("root");
+    assert!(!shown.contains(digest), "{shown}");
+    assert_eq!(
+        said,
+        format!(
+            "bottle-vmm: this is the file `root` of the current directory; an image of the cache has that name, too: `inspect {}`\n",
+            &digest[7..19]
+        )
+    );
+    let shown = shown.replace("Artifact     root", "Artifact     ./root");
+    assert_eq!(inspected("./root"), (shown, String::new()), "which is a path and nothing else");
+}
+
 #[test]
 fn progress_is_json_lines_on_request_and_nothing_off_a_terminal() {
     let place = Place::new();

@@ -145,7 +145,7 @@ fn a_bottle_that_is_marked_is_kept_and_comes_back_in_its_network() {
         let slug = state.file_name().unwrap().to_str().unwrap().to_owned();
         assert!(first.starts_with(&format!("bot-bottle-{slug} localhost,127.0.0.1,192.168.")), "{first}");
         let active = command_output(&home, &["list", "active"]);
-        assert_eq!(active, format!("bottle-vmm  {slug}  coder  egress\n"));
+        assert_eq!(active, format!("agent  bottle-vmm  {slug}  coder  egress\n"));
         assert!(command_output(&home, &["cleanup", "--dry-run"]).is_empty());
         fs::write(state.join("preserve"), "").unwrap();
         ends(child).complains(&[&format!("the bottle was kept: `bottle-vmm resume {slug}`")]);

@@ -56,10 +56,15 @@ Examples:
   bottle-vmm run --image agent.bottle -- uname -a";
 
 /// Show what an artifact is, and check that it is whole
+///
+/// Exit code 1 if it is damaged, which only --verify finds wherever it is; 125 if it could not be looked at.
 #[derive(Debug, Args)]
 #[command(after_help = INSPECT_EXAMPLES)]
 pub struct InspectArgs {
     /// An artifact, or a name from `images`: of a source, or the beginning of a digest
+    ///
+    /// Whatever lies at that path comes first, and is told if an image has the name, too; with a slash in it, as in ./NAME, it is a path and
+    /// nothing else.
     #[arg(value_name = "FILE|NAME")]
     pub name: PathBuf,
 

@@ -39,7 +39,7 @@ pub enum Command {
     ///
     /// A broken file is listed too, and what is wrong with it is said on standard error.
     List {
-        /// `active`: the bottles that run, a line each: backend, identity, agent and services
+        /// `active`: the bottles that run, a line each: what started it (agent or run), backend, identity or name, agent and services
         what: Option<ListWhat>,
         /// As JSON
         #[arg(long)]

@@ -55,8 +55,9 @@ impl RuleError {
             Problem::HostBits { network } => format!("write {}, or the address alone without `/`", bracketed(network)),
             Problem::Clothes => "write the IPv4 address".to_owned(),
             Problem::Special { .. } => "name each address that is meant".to_owned(),
+            Problem::Brackets => "a bottle has no IPv6: name IPv4 addresses only".to_owned(),
             _ => "a rule is `ADDRESS[/PREFIX][:PORT[-PORT]][/tcp|/udp]`, as in `192.0.2.0/24:443` or `192.0.2.53:53/udp`; \
-                  names are not looked up"
+                  names are not looked up: `getent ahostsv4 NAME` tells the addresses of a host"
                 .to_owned(),
         })
     }
@@ -169,7 +170,7 @@ impl<'a> Cursor<'a> {
     fn v4(&mut self) -> Result<Cidr, RuleError> {
         let start = self.at;
         let address = self.take(|c| c.is_ascii_digit() || c == '.');
-        let wrong = self.wrong_at(start, Problem::Expected("an IPv4 address, or an IPv6 address in brackets,"));
+        let wrong = self.wrong_at(start, Problem::Expected("an IPv4 address"));
         let address: Ipv4Addr = address.parse().map_err(|_| wrong)?;
         // `/udp` is no prefix length.
         let prefixed = self.rest().strip_prefix('/').is_some_and(|rest| !rest.starts_with(['t', 'u']));

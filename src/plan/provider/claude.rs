@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{Parts, PromptMode, ProviderRuntime, route, variables, words};
 use crate::manifest::Variable;
+use crate::manifest::egress::Route;
 use crate::plan::GUEST_HOME;
 use crate::plan::workspace::WorkspacePlan;
 
@@ -36,10 +37,14 @@ pub(super) fn parts(auth_token: Option<Variable>, workspace: &WorkspacePlan) -> 
     Parts {
         env_vars,
         hidden,
-        routes: route(API, auth_token).into_iter().collect(),
+        routes: routes(auth_token),
         files: vec![("claude.json", ".claude.json", settings(workspace))],
         ..Parts::default()
     }
+}
+
+pub(super) fn routes(auth_token: Option<Variable>) -> Vec<Route> {
+    route(API, auth_token).into_iter().collect()
 }
 
 /// What it would ask at its first start: whether it may work here, and act without asking.

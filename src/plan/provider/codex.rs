@@ -11,6 +11,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{Parts, PromptMode, ProviderError, ProviderRuntime, route, variables, words};
 use crate::manifest::Variable;
+use crate::manifest::egress::Route;
 use crate::plan::environment::CERTIFICATES;
 use crate::plan::regular;
 use crate::plan::spec::Host;
@@ -46,17 +47,21 @@ pub(super) fn parts(login: Option<Login>, workspace: &WorkspacePlan) -> Parts {
         // Its TLS library does not look where others do.
         env_vars: variables(&[("CODEX_CA_CERTIFICATE", CERTIFICATES)]),
         files: vec![("config.toml", ".codex/config.toml", trust(workspace))],
+        routes: routes(login.is_some()),
         ..Parts::default()
     };
     if let Some(login) = login {
         parts.files.push(("auth.json", ".codex/auth.json", login.dummy));
         if let Ok(name) = Variable::new(TOKEN) {
-            parts.routes.extend(route(LOGIN_API, Some(name.clone())));
             parts.secrets.insert(name, login.token);
         }
     }
-    parts.routes.extend(route(API, None));
     parts
+}
+
+pub(super) fn routes(login: bool) -> Vec<Route> {
+    let login = Variable::new(TOKEN).ok().filter(|_| login).and_then(|name| route(LOGIN_API, Some(name)));
+    login.into_iter().chain(route(API, None)).collect()
 }
 
 /// A path in a basic string of TOML, whose escapes are JSON's.

@@ -144,6 +144,18 @@ struct Parts {
     secrets: BTreeMap<Variable, SecretBytes>,
 }
 
+/// The hosts of a provider's own and the tokens for them, by name. Whether a login of the host that it forwards is there is not looked at.
+///
+/// # Errors
+/// A provider of the user's own has no description, or one that is wrong.
+pub fn routes(provider: &AgentProvider, host: &Host) -> Result<Vec<Route>, ProviderError> {
+    Ok(match &provider.template {
+        Template::Claude => claude::routes(provider.auth_token.clone()),
+        Template::Codex => codex::routes(provider.forward_host_credentials),
+        Template::Own(name) => own::read(name.as_str(), host)?.1.routes(),
+    })
+}
+
 /// All that a provider gives.
 pub(super) struct Provisioned {
     pub plan: ProvisionPlan,

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{Parts, PromptMode, ProviderError, ProviderRuntime, route};
 use crate::manifest::Variable;
+use crate::manifest::egress::Route;
 use crate::plan::regular;
 use crate::plan::spec::Host;
 
@@ -108,16 +109,17 @@ impl Description {
         !self.egress_routes.is_empty()
     }
 
+    pub(super) fn routes(&self) -> Vec<Route> {
+        let token = |name: &String| Variable::new(name).ok();
+        let routes = self.egress_routes.iter();
+        routes.filter_map(|it| route(&it.host, it.token_ref.as_ref().and_then(token))).collect()
+    }
+
     pub(super) fn parts(self) -> Parts {
         let variable = |(name, value): (String, String)| Some((Variable::new(&name).ok()?, value));
-        let token = |name: &String| Variable::new(name).ok();
         Parts {
+            routes: self.routes(),
             env_vars: self.env_vars.into_iter().filter_map(variable).collect(),
-            routes: self
-                .egress_routes
-                .iter()
-                .filter_map(|it| route(&it.host, it.token_ref.as_ref().and_then(token)))
-                .collect(),
             ..Parts::default()
         }
     }

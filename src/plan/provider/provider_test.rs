@@ -125,13 +125,42 @@ fn an_image_of_ones_own_provider_lies_beside_its_description_unless_it_is_built_
     let image = |written: &str, dockerfile: bool| {
         let home = own(&format!(r#"{{"command": "agent", "image": "{written}"}}"#));
         let home = if dockerfile { home.with(".bot-bottle/contrib/mine/Dockerfile", "FROM scratch\n") } else { home };
-        let prepared = home.prepare(home.spec(), &mut Answers::default()).unwrap();
+        let prepared = home.look(&mut Answers::default()).unwrap();
+        assert_eq!(prepared.notices.len(), usize::from(written.contains("agent.tar")), "of those it is not there");
         prepared.plan.agent_image_ref.replace(&home.0.path().display().to_string(), "HOME")
     };
     assert_eq!(image("agent.tar", false), "HOME/.bot-bottle/contrib/mine/agent.tar");
     assert_eq!(image("~/agent.tar", false), "HOME/agent.tar");
     assert_eq!(image("docker-daemon:agent", false), "docker-daemon:agent");
     assert_eq!(image("agent:latest", true), "agent:latest", "what the result is called");
+}
+
+#[test]
+fn routes_are_known_without_a_login_and_are_those_of_the_plan() {
+    let home = own(
+        r#"{"command": "agent", "image": "docker-daemon:a", "egress_routes": [{"host": "api.mine.example", "token_ref": "MINE"}]}"#,
+    );
+    let provider = |template, auth_token, forward_host_credentials| AgentProvider {
+        template,
+        auth_token,
+        forward_host_credentials,
+        ..AgentProvider::default()
+    };
+    let told = |provider: &AgentProvider| {
+        let routes = routes(provider, &home.host()).unwrap();
+        let token = |route: &Route| route.auth.as_ref().map(|auth| auth.token_ref.to_string()).unwrap_or_default();
+        routes.iter().map(|route| format!("{} {}", route.host, token(route))).collect::<Vec<_>>()
+    };
+    let token = Variable::new("CLAUDE").ok();
+    assert_eq!(told(&provider(Template::Claude, token, false)), ["api.anthropic.com CLAUDE"]);
+    assert_eq!(
+        told(&provider(Template::Codex, None, true)),
+        ["chatgpt.com BOT_BOTTLE_CODEX_ACCESS_TOKEN", "api.openai.com "]
+    );
+    let mine = provider(Template::Own(crate::manifest::Name::new("mine").unwrap()), None, false);
+    assert_eq!(told(&mine), ["api.mine.example MINE"]);
+    let prepared = home.prepare(home.spec(), &mut Answers::with(&[("MINE", "x")])).unwrap();
+    assert_eq!(prepared.plan.agent_provision.egress_routes, routes(&mine, &home.host()).unwrap());
 }
 
 /// What the Dockerfiles that come with us say, against what plans are made of.

@@ -1,0 +1,26 @@
+//! What is right as it is written and yet will not come to what its writer expects. Law: values; whoever looked decides where they are said.
+
+use std::fmt;
+
+use super::PlanError;
+use crate::manifest::listed;
+
+#[derive(Debug)]
+pub enum Notice {
+    /// Variables of the bottle that are ours: the bottle's values are not used.
+    Replaced { names: Vec<String> },
+    /// The image, or its Dockerfile, is not on this machine; a plan may be for another.
+    NoImage(PlanError),
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Replaced { names } => {
+                let (are, values) = if names.len() == 1 { ("is", "value is") } else { ("are", "values are") };
+                write!(f, "{} {are} set by us: the {values} not used that the bottle's `env` has", listed(names))
+            }
+            Self::NoImage(error) => write!(f, "it could not start on this machine: {error}"),
+        }
+    }
+}
