@@ -1,7 +1,7 @@
 //! Errors as people read them: what, why, and the way out.
 
 use super::tty::Caught;
-use crate::launch::{EXIT_OURS, LaunchError};
+use crate::launch::{EXIT_OURS, LaunchError, harmless};
 use crate::manifest::resolve::ResolveError;
 use crate::plan::PlanError;
 use std::fmt::Write as _;
@@ -104,7 +104,12 @@ pub fn error(failure: &Failure) -> ExitCode {
     ExitCode::from(failure.code)
 }
 
+/// Much of it may be somebody else's words: a file's, a guest's, a library's about them.
 pub fn render(failure: &Failure) -> String {
+    harmless(&written(failure))
+}
+
+fn written(failure: &Failure) -> String {
     let mut text = format!("bottle-vmm: {}\n", failure.error);
     let mut shown = failure.error.to_string();
     let mut next = failure.error.source();

@@ -226,9 +226,20 @@ pub(super) fn name(message: &ToHost) -> &'static str {
     }
 }
 
-/// Text of the guest's, of which no control character reaches the caller's terminal.
-pub(super) fn harmless(text: &str) -> String {
-    text.chars().map(|c| if matches!(c, '\n' | '\t') || !c.is_control() { c } else { '\u{fffd}' }).collect()
+/// Text of somebody else's, of which nothing reaches the caller's terminal that moves, colours or reorders.
+pub(crate) fn harmless(text: &str) -> String {
+    let replace = |c: char| if matches!(c, '\n' | '\t') || !commands(c) { c } else { '\u{fffd}' };
+    text.chars().map(replace).collect()
+}
+
+/// The same in one line: a second one could pass for ours.
+pub(super) fn one_line(text: &str) -> String {
+    harmless(text).replace('\n', "\u{fffd}")
+}
+
+/// Control characters, and those that turn the direction of what follows (Unicode's UAX #9, §2).
+fn commands(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn unwritable(errno: i32) -> String {

@@ -1,6 +1,6 @@
 //! Everything that can go wrong between a resolved bottle and its command's exit, with the exit code that docker users expect.
 
-use super::boot::harmless;
+use super::boot::one_line;
 use super::claim::ClaimError;
 use super::egress::EgressError;
 use crate::control::ControlError;
@@ -33,9 +33,9 @@ pub enum LaunchError {
         #[source]
         source: io::Error,
     },
-    #[error("{}", harmless(&causes.join(": ")))]
+    #[error("{}", one_line(&causes.join(": ")))]
     Monitor { causes: Vec<String> },
-    #[error("the monitor's sandbox cannot be closed: {}", harmless(why))]
+    #[error("the monitor's sandbox cannot be closed: {}", one_line(why))]
     Sandbox { layer: Layer, why: String },
     #[error("the monitor tried {}, which its sandbox forbids; the bottle was ended{}", violated(*syscall), words(console))]
     Violation { syscall: Option<u32>, console: String },
@@ -55,9 +55,9 @@ pub enum LaunchError {
     Unexpected { message: &'static str, expected: &'static str },
     #[error("the guest agent acknowledged {got} environment variables of {sent}")]
     Environment { got: u32, sent: usize },
-    #[error("the guest cannot {}: {}", harmless(what), errno(*errno_value))]
+    #[error("the guest cannot {}: {}", one_line(what), errno(*errno_value))]
     Setup { what: String, errno_value: i32 },
-    #[error("the guest {}: {}", harmless(detail), errno(*errno_value))]
+    #[error("the guest {}: {}", one_line(detail), errno(*errno_value))]
     Put { detail: String, errno_value: i32 },
     #[error("cannot read `{}` for the bottle", path.display())]
     Read {
@@ -160,7 +160,7 @@ fn ended_by(reason: &StopReason) -> String {
         StopReason::PowerOff => "power-off".to_owned(),
         StopReason::Reset => "reset".to_owned(),
         StopReason::Shutdown => "triple fault".to_owned(),
-        StopReason::Vcpu { index, detail } => format!("vCPU {index}: {}", harmless(detail)),
+        StopReason::Vcpu { index, detail } => format!("vCPU {index}: {}", one_line(detail)),
         StopReason::Disk { index, offset, fault } => format!("disk {index}: {fault:?} at byte {offset}"),
         StopReason::LauncherGone => "launcher gone".to_owned(),
     }
@@ -182,7 +182,7 @@ fn errno(value: i32) -> String {
 
 /// The agent's own words, which name what could not be done, and the system's where they add something.
 fn start_failed(stage: StartStage, value: i32, detail: &str, command: &str) -> String {
-    let (detail, why) = (harmless(detail), errno(value));
+    let (detail, why) = (one_line(detail), errno(value));
     match stage {
         StartStage::NotFound => format!("`{command}` is not in the image"),
         StartStage::User if value == libc::ENOENT => detail,

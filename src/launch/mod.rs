@@ -13,6 +13,7 @@ pub mod timings;
 mod boot;
 mod console;
 
+pub(crate) use boot::harmless;
 pub use error::{EXIT_OURS, LaunchError};
 
 use crate::host;
@@ -224,7 +225,7 @@ async fn run(
     started?;
     let mut session = Session::begin(guest, signals, size, stdin)?;
     tokio::select! {
-        outcome = session.run(bottle.time_limit, bottle.measure.then_some(monitor), timings) => outcome,
+        outcome = session.run(bottle.time_limit, monitor, bottle.measure, timings) => outcome,
         error = egress::failed(&mut serving) => Err(error.into()),
     }
 }

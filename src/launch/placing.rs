@@ -54,7 +54,7 @@ pub(super) async fn place(
     timings: &mut Timings,
 ) -> Result<(), LaunchError> {
     guest.sender.send(&ToAgent::Put(Put { process: transfer(), user: placing.user.clone() }))?;
-    let mut sending = Sending { guest, timings, limit, window: Window::new(), buffer: Vec::new() };
+    let mut sending = Sending { guest, timings, limit, window: Window::new(), buffer: Vec::new(), ready: false };
     let mut made = BTreeSet::new();
     for placed in &placing.files {
         for directory in above(&placed.guest) {
@@ -83,6 +83,8 @@ struct Sending<'a> {
     limit: Duration,
     window: Window,
     buffer: Vec<u8>,
+    /// The guest has answered the setup, which it does once.
+    ready: bool,
 }
 
 impl Sending<'_> {
@@ -173,8 +175,8 @@ impl Sending<'_> {
         let next = tokio::time::timeout(self.limit, self.guest.next(self.timings)).await;
         let Ok(answer) = next else { return Err(self.guest.silent("take the bottle's files", self.limit)) };
         match answer? {
-            ToHost::Ready => Ok(false),
-            ToHost::Credit { process, bytes } if process == transfer() => {
+            ToHost::Ready if !std::mem::replace(&mut self.ready, true) => Ok(false),
+            ToHost::Credit { process, bytes } if process == transfer() && bytes > 0 => {
                 self.window.refill(bytes).map_err(|error| LaunchError::Control(error.into()))?;
                 Ok(false)
             }

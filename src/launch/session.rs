@@ -120,15 +120,17 @@ impl Session {
         Ok(session)
     }
 
-    /// Stays until the command has exited and its output is written, the time is up, or the caller insists. With `measured`, that
-    /// monitor is asked for its statistics at the end. What has arrived is written whatever the end, unless the caller insists.
+    /// Stays until the command has exited and its output is written, the time is up, or the caller insists. When the command has exited
+    /// the monitor is ended, if `measured` after it was asked for its statistics: whoever reads the output may take his time, and the guest
+    /// has none left. What has arrived is written whatever the end, unless the caller insists.
     pub(super) async fn run(
         &mut self,
         limit: Option<Duration>,
-        measured: Option<&MonitorProcess>,
+        monitor: &MonitorProcess,
+        measured: bool,
         timings: &mut Timings,
     ) -> Result<Outcome, LaunchError> {
-        let end = self.stay(limit, measured, timings).await;
+        let end = self.stay(limit, monitor, measured, timings).await;
         if !matches!(end, Ok(Outcome::Interrupted(_))) {
             self.write_what_arrived().await;
         }
@@ -138,7 +140,8 @@ impl Session {
     async fn stay(
         &mut self,
         limit: Option<Duration>,
-        measured: Option<&MonitorProcess>,
+        monitor: &MonitorProcess,
+        measured: bool,
         timings: &mut Timings,
     ) -> Result<Outcome, LaunchError> {
         let mut exited = None;
@@ -152,10 +155,11 @@ impl Session {
             match self.step(deadline, exited.is_some(), timings).await? {
                 Step::Message(ToHost::Exited { status, .. }) => {
                     timings.mark(Phase::CommandExited);
-                    if let Some(monitor) = measured {
+                    if measured {
                         // The command's exit code counts for more than a number that is missing.
                         let _ = self.guest.count_exits(monitor, timings).await;
                     }
+                    monitor.kill();
                     exited = Some(status);
                 }
                 Step::Message(message) => self.take(message)?,
@@ -202,7 +206,10 @@ impl Session {
             let Self { signals, written, .. } = self;
             let written = tokio::select! {
                 Some(written) = written.recv() => written,
-                (_, false) = signals.next() => continue,
+                (_, insists) = signals.next() => match insists {
+                    true => return,
+                    false => continue,
+                },
                 () = tokio::time::sleep_until(deadline) => return,
                 else => return,
             };

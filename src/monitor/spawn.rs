@@ -4,6 +4,8 @@ use super::process::MONITOR_WORD;
 use super::sandbox::{Confinement, EXIT_VIOLATION, LayerReport};
 use super::wire::{self, LauncherRequest, MonitorEvent, MonitorSpec, PACKET_MAX, WireError};
 use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -100,6 +102,12 @@ impl MonitorProcess {
         let _ = self.child.kill();
         let status = self.child.wait();
         status.is_ok_and(|status| status.code() == Some(EXIT_VIOLATION) || status.signal() == Some(libc::SIGSYS))
+    }
+
+    /// Ends it now. It is waited for when it is dropped.
+    pub fn kill(&self) {
+        // Its number is its own until then. Without effect on one that has ended.
+        let _ = i32::try_from(self.pid()).map(|pid| kill(Pid::from_raw(pid), Signal::SIGKILL));
     }
 
     #[must_use]

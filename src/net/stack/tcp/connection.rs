@@ -209,7 +209,9 @@ impl<S: HostSocket> Connection<S> {
         // What lies before has been taken already; what lies behind a gap comes again.
         let Some(old) = self.expected.since(segment.seq) else { return };
         let fresh = segment.payload.len().saturating_sub(old);
-        let room = self.edge.since(self.expected).unwrap_or(0);
+        // The units of the window field let its edge creep: each answer to a small segment rounds it up. What waits is bounded all the same.
+        let bound = (WINDOW + (1 << SCALE)).saturating_sub(self.waiting.len());
+        let room = self.edge.since(self.expected).unwrap_or(0).min(bound);
         if self.guest_done || old > segment.payload.len() {
             return;
         }
@@ -268,6 +270,9 @@ impl<S: HostSocket> Connection<S> {
         if self.waiting.is_empty() {
             self.waiting = VecDeque::new();
             self.tell_end();
+        } else if self.waiting.capacity() > 4 * self.waiting.len() {
+            // What is counted is what waits: a queue would keep the room that it once needed.
+            self.waiting.shrink_to(2 * self.waiting.len());
         }
         // A guest that was told of a smaller window than there is now, by half of the largest, hears of it.
         let told = self.edge.since(self.expected).unwrap_or(0);

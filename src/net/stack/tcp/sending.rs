@@ -15,6 +15,8 @@ const FLIGHT_MAX: usize = 1 << 20;
 const LENT_MAX: usize = 64 << 20;
 /// Reads shorter than this are kept in memory of their own size.
 const SMALL: usize = 8 << 10;
+/// What a piece takes beside its bytes, at most: its place in a queue that has just doubled, and the allocator's own.
+const OVERHEAD: usize = 128;
 /// Spare buffers.
 const SPARE_MAX: usize = 32;
 
@@ -60,12 +62,12 @@ impl Pool {
         } else {
             bytes
         };
-        self.lent += bytes.len();
+        self.lent += bytes.len() + OVERHEAD;
         Piece { bytes, from: 0, to: length }
     }
 
     fn release(&mut self, piece: Piece) {
-        self.lent = self.lent.saturating_sub(piece.bytes.len());
+        self.lent = self.lent.saturating_sub(piece.bytes.len() + OVERHEAD);
         self.put_back(piece.bytes);
     }
 
