@@ -1,7 +1,7 @@
 //! What can be wrong with an image. Law: facts in the variants, one sentence each, the way out by `hint`.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::artifact::ArtifactError;
 use super::erofs::{RootCompression, StoreError};
@@ -124,7 +124,8 @@ impl ImageError {
         let hint = match self {
             Self::NotAnImage { .. } => {
                 "an image is an archive made by `docker save` or `podman save`, an OCI layout (a directory or an archive \
-                 of one), or a directory that is to be the root; `-` reads an archive from standard input"
+                 of one), or a directory that is to be the root: what `docker export` writes has to be unpacked into one; `-` \
+                 reads an archive from standard input"
             }
             Self::Empty { .. } => "did the command that was to write the image fail?",
             Self::Compression { .. } => "archives may be plain or compressed with gzip or zstd",
@@ -138,6 +139,11 @@ impl ImageError {
             Self::NoHome(error) => return error.hint(),
             Self::Changed { .. } => "run again when nothing writes to it",
             Self::Layer { source, .. } => return layer_hint(source),
+            Self::Io { action: "open", path, source }
+                if source.kind() == io::ErrorKind::NotFound && has_transport(path) =>
+            {
+                "what an archive or a layout is, is seen: leave out what stands before the first colon"
+            }
             Self::Io { action: "open", source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "is the path right? names are not looked up anywhere: say where the image is kept (`docker-daemon:NAME`, \
                  `containers-storage:NAME`), or save it to a file"
@@ -168,6 +174,12 @@ impl ImageError {
         };
         Some(hint.to_owned())
     }
+}
+
+/// As skopeo and podman name files.
+fn has_transport(path: &Path) -> bool {
+    let kinds = ["docker-archive:", "oci-archive:", "oci:", "dir:"];
+    path.to_str().is_some_and(|path| kinds.iter().any(|kind| path.starts_with(kind)))
 }
 
 fn layer_hint(error: &LayerError) -> Option<String> {

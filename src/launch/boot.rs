@@ -239,7 +239,8 @@ pub(super) fn one_line(text: &str) -> String {
 
 /// Control characters, and those that turn the direction of what follows (Unicode's UAX #9, §2).
 fn commands(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn unwritable(errno: i32) -> String {

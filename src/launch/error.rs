@@ -55,7 +55,7 @@ pub enum LaunchError {
     Unexpected { message: &'static str, expected: &'static str },
     #[error("the guest agent acknowledged {got} environment variables of {sent}")]
     Environment { got: u32, sent: usize },
-    #[error("the guest cannot {}: {}", one_line(what), errno(*errno_value))]
+    #[error("the guest {}: {}", one_line(what), errno(*errno_value))]
     Setup { what: String, errno_value: i32 },
     #[error("the guest {}: {}", one_line(detail), errno(*errno_value))]
     Put { detail: String, errno_value: i32 },

@@ -117,6 +117,14 @@ fn failed_with(code: i32, output: &Output, parts: &[&str]) {
 }
 
 #[test]
+fn a_name_as_other_tools_have_it_is_told_what_to_leave_out() {
+    let place = Place::new();
+    for name in ["oci-archive:a.tar", "docker-archive:a.tar", "oci:layout:latest"] {
+        place.fails(&["pack", name, "-o", "a.bottle"], &[name, "leave out what stands before the first colon"]);
+    }
+}
+
+#[test]
 fn pack_prints_the_digest_and_the_same_image_gives_the_same_file() {
     let place = Place::new();
     let digest = place.succeeds(&["pack", "root", "-o", "a.bottle"]);

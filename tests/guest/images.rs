@@ -66,6 +66,26 @@ fn a_root_directory_with_its_owners() {
 }
 
 #[test]
+fn what_an_image_has_in_run_and_tmp_is_its_commands() {
+    guest_test(|| {
+        let dir = tempfile::tempdir().unwrap();
+        for directory in ["bin", "run/service", "tmp"] {
+            fs::create_dir_all(dir.path().join(directory)).unwrap();
+        }
+        fs::copy(busybox(), dir.path().join("bin/busybox")).unwrap();
+        fs::write(dir.path().join("tmp/setup"), "from the image\n").unwrap();
+        let run = |options: &[&str], script| {
+            let bottle = Bottle::new().with(&["--image", dir.path().to_str().unwrap()]).with(options);
+            bottle.run(&["/bin/busybox", "sh", "-c", script])
+        };
+        let script = "/bin/busybox ls /run; /bin/busybox cat /tmp/setup; echo more >>/tmp/setup";
+        for options in [&[][..], &["--disk", "64M"]] {
+            run(options, script).exits(0).prints("service\nfrom the image\n");
+        }
+    });
+}
+
+#[test]
 fn what_is_no_image_is_said_so() {
     guest_test(|| {
         let dir = tempfile::tempdir().unwrap();

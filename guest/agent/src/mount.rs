@@ -127,12 +127,26 @@ fn kernels_own() -> Result<(), SetupError> {
     Ok(())
 }
 
-/// `/run` and `/tmp`. With a scratch disk `/tmp` stays on it: whoever asks for a disk wants room, and memory is less.
+/// `/run` and `/tmp`, in memory. What an image has there (directories of its packages, files that its build copied) is its command's, as in
+/// a container. With a scratch disk `/tmp` stays on it: whoever asks for a disk wants room, and memory is less.
 fn for_programs(has_disk: bool) -> Result<(), SetupError> {
     make_directory("/run", 0o755)?;
-    attach("tmpfs", "/run", "tmpfs", SCRATCH, Some("mode=0755"))?;
     make_directory("/tmp", 0o1777)?;
-    if has_disk { Ok(()) } else { attach("tmpfs", "/tmp", "tmpfs", SCRATCH, Some("mode=1777")) }
+    in_memory("/run")?;
+    if has_disk { Ok(()) } else { in_memory("/tmp") }
+}
+
+/// A directory that is empty, with the owner and the mode that it has.
+fn in_memory(path: &'static str) -> Result<(), SetupError> {
+    let entries = fs::read_dir(path).and_then(|mut entries| Ok((entries.next().is_none(), fs::metadata(path)?)));
+    match entries {
+        Ok((true, like)) => {
+            let options = format!("mode={:o},uid={},gid={}", like.mode() & 0o7777, like.uid(), like.gid());
+            attach("tmpfs", path, "tmpfs", SCRATCH, Some(&options))
+        }
+        // A link that leads nowhere, or to a file, is the image's own as well.
+        Ok((false, _)) | Err(_) => Ok(()),
+    }
 }
 
 fn attach(

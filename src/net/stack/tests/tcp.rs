@@ -539,3 +539,27 @@ fn the_stack_says_how_long_it_can_wait() {
     open.say("r", b"");
     assert_eq!(open.guest.stack.due(), None);
 }
+
+#[test]
+fn what_may_wait_is_bounded_for_small_segments_too() {
+    let mut open = Open::new();
+    open.host.with(|host| host.room = 0);
+    let begin = open.seq;
+    // Each acknowledgement rounds the window up to the next unit.
+    let taken = loop {
+        open.say("", &[7; 100]);
+        let taken = open.guest.segments().last().unwrap().ack.unwrap();
+        if taken != open.seq {
+            break taken.wrapping_sub(begin);
+        }
+        assert!(taken.wrapping_sub(begin) <= (1 << 20) + 128);
+    };
+    assert!(taken >= 1 << 20, "{taken}");
+    // It is not lost, only late.
+    open.host.with(|host| host.room = usize::MAX);
+    open.ready();
+    assert_eq!(open.host.with(|host| host.sent.len()), taken as usize);
+    open.seq = begin.wrapping_add(taken);
+    open.say("", b"more");
+    assert_eq!(open.guest.segments().last().unwrap().ack, Some(open.seq));
+}
