@@ -47,18 +47,20 @@ fn codex_login() -> String {
 fn run(case: &Path, home: &Path) -> Output {
     let text = fs::read_to_string(case.join("command")).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#'));
-    let outputs = lines.map(|line| {
-        let mut command = program::command(home, env!("CARGO_BIN_EXE_bottle-vmm"));
-        command.envs(VARIABLES.map(|name| (name, format!("canary-{name}")))).env_remove("ABSENT_HERE");
-        for word in line.split_whitespace() {
-            match word.split_once('=') {
-                Some((name, value)) => command.env(name, value),
-                None => command.arg(word),
-            };
-        }
-        command.output().unwrap()
-    });
-    outputs.last().unwrap()
+    let outputs: Vec<_> = lines
+        .map(|line| {
+            let mut command = program::command(home, env!("CARGO_BIN_EXE_bottle-vmm"));
+            command.envs(VARIABLES.map(|name| (name, format!("canary-{name}")))).env_remove("ABSENT_HERE");
+            for word in line.split_whitespace() {
+                match word.split_once('=') {
+                    Some((name, value)) => command.env(name, value),
+                    None => command.arg(word),
+                };
+            }
+            command.output().unwrap()
+        })
+        .collect();
+    outputs.into_iter().next_back().unwrap()
 }
 
 /// How a case speaks of what is different each time.
