@@ -9,8 +9,6 @@ use crate::manifest::listed;
 pub enum Notice {
     /// Variables of the bottle that are ours: the bottle's values are not used.
     Replaced { names: Vec<String> },
-    /// Values with `${` in them that are not `${NAME}` as a whole, and so texts like any other.
-    NotLookedUp { names: Vec<String> },
     /// The image, or its Dockerfile, is not on this machine; a plan may be for another.
     NoImage(PlanError),
 }
@@ -21,14 +19,6 @@ impl fmt::Display for Notice {
             Self::Replaced { names } => {
                 let (are, values) = if names.len() == 1 { ("is", "value is") } else { ("are", "values are") };
                 write!(f, "{} {are} set by us: the {values} not used that the bottle's `env` has", listed(names))
-            }
-            Self::NotLookedUp { names } => {
-                let has = if names.len() == 1 { "has" } else { "have" };
-                write!(
-                    f,
-                    "{} {has} `${{` in the value, and the agent gets it so: only a whole `${{NAME}}` is the host's",
-                    listed(names)
-                )
             }
             Self::NoImage(error) => write!(f, "it could not start on this machine: {error}"),
         }

@@ -91,7 +91,7 @@ pub fn prepare(
         provider.provision(prompt, task.as_deref(), &workspace, &state)?;
     let guest_env = GuestEnv::new(&settings.env, &agent_provision.env_vars);
     guest_env.forget_fixed(&mut env);
-    let notices = no_image.into_iter().chain(replaced(&settings, gateways)).chain(not_looked_up(&settings)).collect();
+    let notices = no_image.into_iter().chain(replaced(&settings, gateways)).collect();
     let egress_plan = egress::prepare(settings.egress.unwrap_or_default(), routes, &state)?;
     let slots = egress_plan.token_slots.values().filter(|name| !provisioned.contains_key(*name));
     let unset = take_tokens(slots.chain(git_gate_plan.repos.iter().filter_map(token_of)), values);
@@ -238,13 +238,6 @@ fn replaced(settings: &Bottle, gateways: Gateways) -> Option<Notice> {
     let supervise = settings.supervise.unwrap_or_default();
     let names = environment::replaced(&settings.env, gateways != Gateways::None, git, supervise);
     (!names.is_empty()).then_some(Notice::Replaced { names })
-}
-
-/// It is right in a shell's prompt, and a mistake in a URL.
-fn not_looked_up(settings: &Bottle) -> Option<Notice> {
-    let looks_so = |entry: &EnvEntry| matches!(entry, EnvEntry::Literal { value } if value.contains("${"));
-    let names: Vec<_> = settings.env.iter().filter(|(_, it)| looks_so(it)).map(|(name, _)| name.to_string()).collect();
-    (!names.is_empty()).then_some(Notice::NotLookedUp { names })
 }
 
 /// What of the bottle goes through gateways.

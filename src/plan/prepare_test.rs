@@ -371,17 +371,6 @@ fn a_variable_of_the_bottles_that_is_ours_is_named() {
 }
 
 #[test]
-fn a_text_that_a_shell_would_look_into_is_named_and_given_as_it_is() {
-    let home = Home::new().bottle("env: {URL: 'http://${canary}/', PS1: '${canary:-}$ ', PAY: '$5', SET: '${SET}'}\n");
-    let look = home.look(&mut Answers::with(&[("SET", "canary")])).unwrap();
-    let said: Vec<_> = look.notices.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        said,
-        ["`PS1` and `URL` have `${` in the value, and the agent gets it so: only a whole `${NAME}` is the host's"]
-    );
-}
-
-#[test]
 fn an_image_is_a_name_that_a_program_knows_or_a_path_from_where_it_is_written() {
     let home = Home::new();
     let host = home.host();
