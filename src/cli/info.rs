@@ -134,7 +134,6 @@ fn env_line(variable: &Variable) -> String {
     let Variable { name, kind, from, prompt } = variable;
     match (from, prompt) {
         (Some(from), _) => format!("{name} (from ${from})"),
-        (_, Some(prompt)) if prompt.is_empty() => format!("{name} (asked for)"),
         (_, Some(prompt)) => format!("{name} (asked for: {prompt})"),
         _ => format!("{name} ({kind})"),
     }

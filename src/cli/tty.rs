@@ -182,7 +182,7 @@ impl Values for HostValues {
             Some(tty) => tty,
             none => none.insert(Tty::open().map_err(|_| io::Error::other("there is no terminal to ask on"))?),
         };
-        tty.secret(&if prompt.is_empty() { variable.to_string() } else { format!("{prompt} ({variable})") })
+        tty.secret(&format!("{prompt} ({variable})"))
     }
 }
 

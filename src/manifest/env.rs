@@ -14,7 +14,7 @@ use super::name::Variable;
 /// Where a variable's value comes from.
 #[derive(Clone, PartialEq, Eq)]
 pub enum EnvEntry {
-    /// `?prompt`: asked for at every start, without echo. The prompt may be empty: the variable is named anyway.
+    /// `?prompt`: asked for at every start, without echo.
     Secret { prompt: String },
     /// `${NAME}`: taken from the host's environment.
     Interpolated { from: Variable },
@@ -26,8 +26,8 @@ pub enum EnvEntry {
 pub type Env = BTreeMap<Variable, EnvEntry>;
 
 impl EnvEntry {
-    /// Only a whole `${NAME}` is the host's variable. Every other text with a `$` is a literal, as bot-bottle has it: prompts of shells
-    /// and passwords have `$` and `${` in them, and there would be no other way to write them.
+    /// A text without `${` is a literal even if it begins with `$`: passwords of test databases do. One that has it, but not as a
+    /// whole, is refused, because whoever wrote it expects what a shell would do.
     ///
     /// # Errors
     /// [`Invalid`], which never holds the text.
@@ -37,15 +37,19 @@ impl EnvEntry {
         }
         if let Some(prompt) = text.strip_prefix('?') {
             return match prompt.trim() {
+                "" => Err(Invalid::NoPrompt),
                 prompt if prompt.chars().any(char::is_control) => Err(Invalid::ControlCharacter),
                 prompt => Ok(Self::Secret { prompt: prompt.to_owned() }),
             };
         }
-        let name = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
-        Ok(match name.map(Variable::new) {
-            Some(Ok(from)) => Self::Interpolated { from },
-            _ => Self::Literal { value: text.to_owned() },
-        })
+        if let Some(name) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
+            let from = Variable::new(name).map_err(|_| Invalid::PartlyInterpolated)?;
+            return Ok(Self::Interpolated { from });
+        }
+        if text.contains("${") {
+            return Err(Invalid::PartlyInterpolated);
+        }
+        Ok(Self::Literal { value: text.to_owned() })
     }
 
     /// What people call the kind.
@@ -79,6 +83,11 @@ impl JsonSchema for EnvEntry {
         json_schema!({
             "type": "string",
             "description": "`?prompt` asks at every start, `${NAME}` takes the host's variable, anything else is the value",
+            "anyOf": [
+                {"pattern": "^\\?[\\s\\S]*\\S"},
+                {"pattern": "^\\$\\{[A-Za-z_][A-Za-z0-9_]*\\}$"},
+                {"allOf": [{"not": {"pattern": "^\\?"}}, {"not": {"pattern": "\\$\\{"}}]},
+            ],
         })
     }
 }

@@ -15,6 +15,10 @@ pub enum Invalid {
     Component { found: String },
     #[error("this is not the name of an environment variable")]
     Variable,
+    #[error("the value has `${{` in it, and is not `${{NAME}}` as a whole")]
+    PartlyInterpolated,
+    #[error("the prompt behind `?` is empty")]
+    NoPrompt,
     #[error("`{}` is not a host name", shown(found))]
     Host { found: String },
     #[error("`{}` is not a network in CIDR notation", shown(found))]
@@ -71,6 +75,10 @@ impl Invalid {
                 Self::Variable => {
                     "write the variable's *name* (letters, digits and `_`), not its value; `export NAME=…` sets it on the host"
                 }
+                Self::PartlyInterpolated => {
+                    "only a whole value is taken from the host: join the parts in a variable of the host, and name that one"
+                }
+                Self::NoPrompt => "say what is asked for: `?Token for the forge`",
                 Self::Host { .. } => {
                     "a name such as `api.example.com` or an IPv4 address: no scheme, port, path or `*`, and non-ASCII names \
                      in their `xn--` form"

@@ -55,7 +55,6 @@ fn both_take_what_is_right() {
     let bottles = [
         json!({}),
         json!({"extends": "base", "env": {"A": "x", "B": "${B}", "C": "?C please"}, "supervise": true}),
-        json!({"env": {"A": "${A}b", "B": "?"}}),
         json!({"env": null, "git-gate": null, "egress": null, "agent_provider": null}),
         json!({"agent_provider": {"template": "claude", "dockerfile": "~/D", "auth_token": "T"}}),
         json!({"agent_provider": {"auth_token": "T"}}),
@@ -104,6 +103,8 @@ fn both_refuse_what_is_wrong() {
         route(json!({"dlp": {"outbound_on_match": null}})),
         json!({"env": {"A": 1}}),
         json!({"env": {"A-B": "x"}}),
+        json!({"env": {"A": "${A}b"}}),
+        json!({"env": {"A": "?"}}),
         json!({"supervise": "yes"}),
         json!({"agent_provider": {"template": "codex", "auth_token": "T"}}),
         json!({"agent_provider": {"forward_host_credentials": true}}),
