@@ -9,6 +9,7 @@ mod home;
 #[path = "home/program.rs"]
 mod program;
 
+use program::Answer;
 use regex::Regex;
 use serde_json::{Map, Value};
 use std::fs;
@@ -38,8 +39,7 @@ fn home_of(case: &Path) -> TempDir {
 /// As Codex keeps it: a token of three parts, the second of which tells when it ends (in 2100).
 fn codex_login() -> String {
     let token = "e30.eyJleHAiOjQxMDI0NDQ4MDB9.canary";
-    let tokens =
-        serde_json::json!({"id_token": token, "access_token": token, "refresh_token": "canary", "account_id": "an-account"});
+    let tokens = serde_json::json!({"id_token": token, "access_token": token, "refresh_token": "canary", "account_id": "an-account"});
     serde_json::json!({"OPENAI_API_KEY": null, "tokens": tokens, "last_refresh": "2026-01-01T00:00:00Z"}).to_string()
 }
 
@@ -77,7 +77,8 @@ impl Words<'_> {
         let differs = || vec![format!("{at}: expected {expected}, found {found}")];
         match (expected, found) {
             (Value::Object(fields), Value::Array(elements)) if fields.contains_key("has") => {
-                let among = |wanted: &&Value| elements.iter().any(|element| self.compare(at, wanted, element).is_empty());
+                let among =
+                    |wanted: &&Value| elements.iter().any(|element| self.compare(at, wanted, element).is_empty());
                 let missing = fields["has"].as_array().unwrap().iter().filter(|wanted| !among(wanted));
                 missing.map(|wanted| format!("{at}: expected {wanted} among {found}")).collect()
             }
@@ -100,7 +101,9 @@ impl Words<'_> {
         const ONLY: &str = "nothing else";
         let wanted = fields.iter().filter(|(name, _)| *name != ONLY);
         let mut differences: Vec<_> = wanted
-            .flat_map(|(name, wanted)| self.compare(&format!("{at}.{name}"), wanted, had.get(name).unwrap_or(&Value::Null)))
+            .flat_map(|(name, wanted)| {
+                self.compare(&format!("{at}.{name}"), wanted, had.get(name).unwrap_or(&Value::Null))
+            })
             .collect();
         if fields.contains_key(ONLY) {
             let others = had.keys().filter(|name| !fields.contains_key(*name));
@@ -118,21 +121,23 @@ impl Words<'_> {
 fn differences(case: &Path) -> Vec<String> {
     let home = home_of(case);
     let output = run(case, home.path());
-    let (said, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    if said.contains("canary") || errors.contains("canary") {
+    let Answer { code, stdout, stderr } = Answer::of(home.path(), &output);
+    if stdout.contains("canary") || stderr.contains("canary") {
         return vec!["a value was said".to_owned()];
     }
     if let Ok(words) = fs::read_to_string(case.join("error")) {
-        let mut missing: Vec<_> = words.lines().filter(|word| !errors.contains(word)).collect();
-        missing.extend((output.status.success() || !said.is_empty()).then_some("an error"));
-        return missing.iter().map(|word| format!("{word} is not in: {errors}")).collect();
+        let mut missing: Vec<_> = words.lines().filter(|word| !stderr.contains(word)).collect();
+        missing.extend((code == 0 || !stdout.is_empty()).then_some("an error"));
+        return missing.iter().map(|word| format!("{word} is not in: {stderr}")).collect();
     }
-    if !output.status.success() {
-        return vec![errors];
+    if code != 0 {
+        return vec![stderr];
     }
     let (file, text) = match case.join("plan.json").exists() {
-        true => ("plan.json", said),
-        false => ("metadata.json", fs::read_to_string(home.path().join(".bot-bottle/state/kept/metadata.json")).unwrap()),
+        true => ("plan.json", String::from_utf8(output.stdout).unwrap()),
+        false => {
+            ("metadata.json", fs::read_to_string(home.path().join(".bot-bottle/state/kept/metadata.json")).unwrap())
+        }
     };
     let [expected, found]: [Value; 2] =
         [fs::read_to_string(case.join(file)).unwrap(), text].map(|text| serde_json::from_str(&text).unwrap());
