@@ -16,8 +16,11 @@ pub enum CmdlineError {
 /// - `reboot=k`, `panic=-1`: the guest ends by the reset line that [`crate::vmm::devices::reset`] listens to, at once after a panic;
 /// - `tsc=reliable`, `no_timer_check`: KVM's clock is trusted, nothing is calibrated;
 /// - `random.trust_cpu=on`: the pool is ready before virtio-rng's driver is;
-/// - `cryptomgr.notests`: a kernel that tests its ciphers at each boot takes its time for it.
-const ALWAYS: &str = "reboot=k panic=-1 tsc=reliable no_timer_check random.trust_cpu=on cryptomgr.notests";
+/// - `cryptomgr.notests`: a kernel that tests its ciphers at each boot takes its time for it;
+/// - `noreplace-smp`: with one vCPU Linux would overwrite each of its thousands of `lock` prefixes, one change of the address space and
+///   back for each (`alternatives_smp_unlock`, arch/x86/kernel/alternative.c), which costs a short bottle more than it saves.
+const ALWAYS: &str =
+    "reboot=k panic=-1 tsc=reliable no_timer_check random.trust_cpu=on cryptomgr.notests noreplace-smp";
 
 /// The log stays in the guest until the kernel dies: `loglevel=3` keeps warnings off the port (each character is an exit), a panic
 /// raises the level by itself, and `keep_bootcon` leaves the early console there for it, as no other one is ever registered.
