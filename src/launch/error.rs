@@ -41,6 +41,8 @@ pub enum LaunchError {
     Violation { syscall: Option<u32>, console: String },
     #[error("the monitor process was killed{}", tail(console))]
     MonitorGone { console: String },
+    #[error("the monitor gave up, as it does when it gets no more memory{}", tail(console))]
+    MonitorAborted { console: String },
     #[error("the guest did not {due} within {} s{}", limit.as_secs_f32(), tail(console))]
     Silent { due: &'static str, limit: Duration, console: String },
     #[error("the guest ended ({}) before the command did{}", ended_by(reason), tail(console))]
@@ -93,6 +95,11 @@ impl LaunchError {
             Self::MonitorGone { .. } => Some(format!(
                 "if nobody killed it, the host ran out of memory: give the bottle less with `--mem`. {look}"
             )),
+            Self::MonitorAborted { .. } => Some(
+                "it may have 512 MiB beside the guest's, which no guest should bring it to: where the host's memory is not out, this may be \
+                 an attack from inside the guest. With a command that you trust it is a bug of bottle-vmm, and worth a report"
+                    .to_owned(),
+            ),
             Self::Silent { .. } | Self::GuestEnded { .. } | Self::AgentGone { .. } => Some(look.to_owned()),
             Self::Root { fault: DiskFault::Changed, .. } => Some(
                 "`bottle-vmm inspect --verify FILE` tells what else is damaged; copy or pack it again, or, if it is one of the \

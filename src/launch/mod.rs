@@ -19,7 +19,7 @@ pub use error::{EXIT_OURS, LaunchError};
 use crate::host;
 use crate::monitor::process::cpu_us;
 use crate::monitor::sandbox::{Confinement, Probe};
-use crate::monitor::{LauncherRequest, MonitorProcess, MonitorSpec};
+use crate::monitor::{Ending, LauncherRequest, MonitorProcess, MonitorSpec};
 use crate::net::spec::NetSpec;
 use crate::sys::held_signals::HeldSignals;
 use crate::verity::HashTree;
@@ -128,9 +128,11 @@ pub fn launch(mut bottle: Bottle, timings: &mut Timings) -> Result<Outcome, Laun
     let outcome = runtime.block_on(run(&monitor, bottle, control, network.zip(net), timings));
     // A report that was lost on the way leaves the exit code.
     let outcome = match outcome {
-        Err(LaunchError::MonitorGone { console }) if monitor.ended_by_sandbox() => {
-            Err(LaunchError::Violation { syscall: None, console })
-        }
+        Err(LaunchError::MonitorGone { console }) => Err(match monitor.ending() {
+            Ending::Sandbox => LaunchError::Violation { syscall: None, console },
+            Ending::Aborted => LaunchError::MonitorAborted { console },
+            Ending::Otherwise => LaunchError::MonitorGone { console },
+        }),
         other => other,
     };
     drop(monitor);

@@ -10,5 +10,5 @@ pub mod spawn;
 pub mod wire;
 
 pub use process::{MONITOR_WORD, main};
-pub use spawn::{MonitorProcess, SpawnError};
+pub use spawn::{Ending, MonitorProcess, SpawnError};
 pub use wire::{LauncherRequest, MonitorEvent, MonitorPhase, MonitorSpec};

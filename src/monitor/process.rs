@@ -1,6 +1,6 @@
 //! The monitor's side: from a socket to a running machine.
 
-use super::sandbox::{self, Confinement, SandboxError, Threads};
+use super::sandbox::{self, Confinement, Extent, SandboxError, Threads};
 use super::wire::{self, LauncherRequest, MonitorEvent, MonitorPhase, MonitorSpec, WireError};
 use crate::net::backend::Backend;
 use crate::net::spec::NetSpec;
@@ -73,7 +73,8 @@ fn run(control: &Arc<OwnedFd>, agent: &'static [u8]) -> Result<crate::vmm::stop:
     let (spec, descriptors) = wire::receive::<MonitorSpec>(control.as_fd())?.ok_or(MonitorError::NoSpec)?;
     let probe = spec.probe;
     let spec = machine_spec(spec, descriptors, agent)?;
-    let threads = Threads::new(&confinement, largest_writable(&spec.disks), probe)?;
+    let extent = Extent { guest_bytes: spec.memory_mib << 20, file_bytes: largest_writable(&spec.disks) };
+    let threads = Threads::new(&confinement, extent, probe)?;
     let machine = Machine::build(spec, observer(control))?;
     // Everything that needs a descriptor or memory exists now: each thread closes the rest of the sandbox before the guest runs.
     Ok(machine.run(control.as_raw_fd(), guards(control, threads), |exits| answer(control, exits))?)

@@ -23,6 +23,16 @@ pub enum SpawnError {
     Wire(#[from] WireError),
 }
 
+/// What a monitor's end says when the monitor itself did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// A system call that is forbidden.
+    Sandbox,
+    /// By itself: above all when it is refused memory.
+    Aborted,
+    Otherwise,
+}
+
 /// A running monitor. Dropping it kills the monitor and waits until it is gone.
 #[derive(Debug)]
 pub struct MonitorProcess {
@@ -90,18 +100,20 @@ impl MonitorProcess {
         }
     }
 
-    /// Waits for the end of a monitor that has hung up. True if its sandbox ended it. One that a guest has taken over may hang up and
-    /// go on; its time is short.
+    /// Waits for the end of a monitor that has hung up. One that a guest has taken over may hang up and go on; its time is short.
     #[must_use]
-    pub fn ended_by_sandbox(&mut self) -> bool {
+    pub fn ending(&mut self) -> Ending {
         let deadline = Instant::now() + LAST_MOMENTS;
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
         // Without effect on one that has ended: it keeps its status.
         let _ = self.child.kill();
-        let status = self.child.wait();
-        status.is_ok_and(|status| status.code() == Some(EXIT_VIOLATION) || status.signal() == Some(libc::SIGSYS))
+        match self.child.wait().map(|status| (status.code(), status.signal())) {
+            Ok((Some(EXIT_VIOLATION), _) | (_, Some(libc::SIGSYS))) => Ending::Sandbox,
+            Ok((_, Some(libc::SIGABRT))) => Ending::Aborted,
+            _ => Ending::Otherwise,
+        }
     }
 
     /// Ends it now. It is waited for when it is dropped.

@@ -98,6 +98,18 @@ fn a_bug_of_the_monitors_is_told_from_inside_the_sandbox() {
     });
 }
 
+/// A mistake of ours with numbers of the guest's takes the bottle along, not the host.
+#[test]
+fn a_monitor_that_wants_ever_more_memory_ends_its_bottle_with_an_error() {
+    guest_test(|| {
+        let finished = probing("devices", "memory", &[]).exits(125).prints("");
+        finished.complains(&["the monitor gave up, as it does when it gets no more memory", "hint: "]);
+        let finished = probing("devices", "memory", &["--no-sandbox=seccomp"]).exits(0).prints("ran\n");
+        finished.complains(&["the probe of the sandbox succeeded: Memory"]);
+        wait_for("everything is gone", || ours().is_empty());
+    });
+}
+
 /// The values of one line of /proc/PID/task/TID/status, for every thread.
 fn of_every_thread(process: i32, field: &str) -> BTreeSet<String> {
     let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
@@ -150,6 +162,8 @@ fn check_limits(process: i32) {
     assert_eq!((hard("Max processes"), hard("Max core file size")), ("0".into(), "0".into()));
     // The scratch disk's.
     assert_eq!(hard("Max file size"), (64 << 20).to_string());
+    // The guest's 256 MiB, and the monitor's own.
+    assert_eq!(hard("Max data size"), (768 << 20).to_string());
     assert!(hard("Max open files").parse::<u64>().unwrap() <= 16 << 10);
 }
 

@@ -15,6 +15,7 @@ mod threads;
 mod violation;
 
 pub use layer::{Confinement, Layer, LayerReport, LayerState};
+pub use privileges::Extent;
 pub use probe::{Call, Probe, ProbeThread, UnknownProbe};
 pub use threads::{SandboxError, Threads};
 pub use violation::{EXIT_VIOLATION, syscall_name};

@@ -18,6 +18,18 @@ const PROCESS_MASK: u32 = (1 << 22) - 1;
 const NOBODY: u32 = 65534;
 /// Descriptors: those of the machine, and one for each of ten thousand connections.
 const DESCRIPTORS: u64 = 16 << 10;
+/// Bytes that the monitor may map beside the guest's memory. By their own limits the network's buffers come to 144 MiB, its flows and
+/// the stacks of 64 vCPUs to 16 MiB each, and malloc keeps up to 64 MiB of what loading a kernel took; this is twice that.
+pub(super) const OWN_MEMORY: u64 = 512 << 20;
+
+/// How large the machine is that the monitor runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// Of the guest's memory.
+    pub guest_bytes: u64,
+    /// Of the largest disk that may be written.
+    pub file_bytes: u64,
+}
 
 /// Moves the process into a network namespace of its own, where there is not even a loopback that is up. Sockets that it is handed
 /// stay where they were made. An ordinary user needs a user namespace for it, which gives capabilities in there: they go with the rest.
@@ -76,10 +88,13 @@ fn change_user() -> nix::Result<Option<u32>> {
     Ok(None)
 }
 
-/// What can only be taken away when every thread runs: starting more, and files longer than `file_bytes`, which the largest disk has.
-pub(super) fn limit_running(file_bytes: u64) -> nix::Result<()> {
+/// What can only be taken away when every thread runs: starting more, files longer than the largest disk, and memory without end. The
+/// guest's counts among that, as all that is private and writable does (getrlimit(2)): a mistake of ours with a hostile guest's numbers is
+/// then the end of its bottle (an allocation that fails aborts), and not of what else runs on the host.
+pub(super) fn limit_running(extent: Extent) -> nix::Result<()> {
     setrlimit(Resource::RLIMIT_NPROC, 0, 0)?;
-    limit(Resource::RLIMIT_FSIZE, file_bytes)
+    limit(Resource::RLIMIT_FSIZE, extent.file_bytes)?;
+    limit(Resource::RLIMIT_DATA, extent.guest_bytes.saturating_add(OWN_MEMORY))
 }
 
 /// Never raises the hard limit, which only root could.

@@ -4,6 +4,7 @@
 //! before any guest runs, and all that can come of it is that this bottle ends. A guest cannot ask for it.
 #![expect(unsafe_code, reason = "system calls as an attacker makes them: by number")]
 
+use super::privileges;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use serde::{Deserialize, Serialize};
@@ -48,10 +49,12 @@ pub enum Call {
     Ioctl,
     /// Not a call: a bug, whose report must get through.
     Panic,
+    /// Nor this: more memory than the monitor may have.
+    Memory,
 }
 
 impl Call {
-    pub const ALL: [(&'static str, Self); 17] = [
+    pub const ALL: [(&'static str, Self); 18] = [
         ("socket", Self::Socket),
         ("connect", Self::Connect),
         ("sendto-address", Self::SendtoAddress),
@@ -69,6 +72,7 @@ impl Call {
         ("mmap-executable", Self::MmapExecutable),
         ("ioctl", Self::Ioctl),
         ("panic", Self::Panic),
+        ("memory", Self::Memory),
     ];
 }
 
@@ -168,6 +172,12 @@ impl Prepared {
             Call::MmapExecutable => raw(libc::SYS_mmap, [0, 4096, 7, 0x22, usize::MAX, 0]),
             // FIONREAD on the control socket.
             Call::Ioctl => raw(libc::SYS_ioctl, [0, 0x541b, writable(&mut 0u32), 0, 0, 0]),
+            Call::Memory => {
+                // The guest's memory is mapped: what is left is less than this by what the monitor has of its own.
+                let bytes = usize::try_from(privileges::OWN_MEMORY).unwrap_or(usize::MAX);
+                drop(std::hint::black_box(vec![0u8; bytes]));
+                Ok(())
+            }
             Call::Panic => Ok(()),
         }
     }

@@ -1,7 +1,7 @@
 //! The second step: each thread's system calls, when the machine is built and nothing of the guest has run.
 
 use super::filter::{self, Kind};
-use super::privileges;
+use super::privileges::{self, Extent};
 use super::probe::{Prepared, Probe, ProbeThread};
 use super::{Confinement, Layer};
 use seccompiler::{BpfProgram, apply_filter};
@@ -23,8 +23,7 @@ pub enum SandboxError {
 /// Filters ready to be applied, each by its thread to itself.
 pub struct Threads {
     filters: Option<Filters>,
-    /// Bytes of the longest file that the monitor may make.
-    file_bytes: u64,
+    extent: Extent,
     probe: Option<Prepared>,
 }
 
@@ -34,18 +33,18 @@ struct Filters {
 }
 
 impl Threads {
-    /// `file_bytes` is the size of the largest disk that may be written. `probe` is tried by its thread right after it closed.
+    /// `probe` is tried by its thread right after it closed.
     ///
     /// # Errors
     /// When a filter does not compile, which a test rules out.
-    pub fn new(confinement: &Confinement, file_bytes: u64, probe: Option<Probe>) -> Result<Self, SandboxError> {
+    pub fn new(confinement: &Confinement, extent: Extent, probe: Option<Probe>) -> Result<Self, SandboxError> {
         let filters = if confinement.leaves_out(Layer::Seccomp) {
             None
         } else {
             Some(Filters { vcpu: filter::compile(Kind::Vcpu)?, devices: filter::compile(Kind::Devices)? })
         };
         let probe = probe.map(Prepared::new).transpose().map_err(SandboxError::Probe)?;
-        Ok(Self { filters, file_bytes, probe })
+        Ok(Self { filters, extent, probe })
     }
 
     /// In a vCPU thread, before it enters the guest. `report` hears what the test's probe, if there is one, came to.
@@ -68,7 +67,7 @@ impl Threads {
     /// When the kernel refuses.
     pub fn close_devices(&self, report: impl Fn(String)) -> Result<(), SandboxError> {
         if let Some(filters) = &self.filters {
-            privileges::limit_running(self.file_bytes).map_err(SandboxError::Limit)?;
+            privileges::limit_running(self.extent).map_err(SandboxError::Limit)?;
             apply_filter(&filters.devices)?;
         }
         self.try_probe(ProbeThread::Devices, report);
