@@ -3,9 +3,9 @@
 use super::PROCESS;
 use super::boot::{Guest, name};
 use super::error::LaunchError;
-use super::signals::{Caught, Signals};
+use super::signals::{Caught, HANG_UP, Signals};
 use super::streams::{Output, Written, read_stdin};
-use super::terminal::{self, RawMode};
+use super::terminal::{self, Lent};
 use super::timings::{Phase, Timings};
 use crate::control::Room;
 use crate::monitor::MonitorProcess;
@@ -22,7 +22,7 @@ pub enum Outcome {
     Exited(ExitStatus),
     /// `--timeout` was over.
     TimedOut(Duration),
-    /// The caller ended it by this signal before the command could answer.
+    /// The caller ended it by this signal before the command could answer, or with its terminal (SIGHUP).
     Interrupted(u8),
 }
 
@@ -38,7 +38,7 @@ impl Outcome {
     }
 }
 
-/// How long a command whose time is up has to end by itself, and what it is told so by (SIGTERM).
+/// How long a command has to end by itself whose time is up (it is told so by SIGTERM), or whose terminal is gone (SIGHUP).
 const GRACE: Duration = Duration::from_secs(5);
 const TERMINATE: u32 = 15;
 
@@ -54,8 +54,8 @@ pub(super) struct Session {
     written: mpsc::UnboundedReceiver<Written>,
     /// The command has a terminal.
     terminal: bool,
-    /// Restores the caller's terminal when the session is dropped.
-    _raw: Option<RawMode>,
+    /// Takes the caller's terminal back when the session is dropped.
+    _lent: Option<Lent>,
 }
 
 /// Standard input on its way to the guest.
@@ -81,6 +81,14 @@ enum Step {
     Written(Written),
     Signal(Caught, bool),
     TimeUp,
+    HungUp,
+}
+
+async fn reached(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn host(what: &'static str) -> impl Fn(io::Error) -> LaunchError {
@@ -96,11 +104,8 @@ impl Session {
         stdin: bool,
     ) -> Result<Self, LaunchError> {
         let (report, written) = mpsc::unbounded_channel();
-        let raw = if terminal.is_some() && stdin {
-            RawMode::enter().map_err(host("switch the terminal to raw mode"))?
-        } else {
-            None
-        };
+        let lent =
+            terminal.map(|_| Lent::to_guest(stdin).map_err(host("switch the terminal to raw mode"))).transpose()?;
         let chunks = if stdin { Some(read_stdin().map_err(host("read standard input"))?) } else { None };
         let room = guest.sender.room();
         let session = Self {
@@ -111,7 +116,7 @@ impl Session {
             stderr: Downstream::start(OutputStream::Stderr, report)?,
             written,
             terminal: terminal.is_some(),
-            _raw: raw,
+            _lent: lent,
         };
         // It may have changed while nobody listened.
         if terminal.is_some_and(|size| size != terminal::size()) {
@@ -148,11 +153,12 @@ impl Session {
         let mut deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
         // The limit, once it is over.
         let mut over = None;
+        let mut hang_up = None;
         loop {
             if let (Some(status), true) = (exited, self.all_written()) {
                 return Ok(over.map_or(Outcome::Exited(status), Outcome::TimedOut));
             }
-            match self.step(deadline, exited.is_some(), timings).await? {
+            match self.step(deadline, hang_up, exited.is_some(), timings).await? {
                 Step::Message(ToHost::Exited { status, .. }) => {
                     timings.mark(Phase::CommandExited);
                     if measured {
@@ -166,7 +172,18 @@ impl Session {
                 Step::Chunk(chunk) => self.queue_stdin(chunk)?,
                 Step::Written(written) => self.account(written, exited.is_some())?,
                 Step::Signal(Caught::Forward(signal), true) => return Ok(Outcome::Interrupted(signal)),
-                Step::Signal(caught, _) => self.pass_on(caught)?,
+                Step::Signal(caught, _) => {
+                    if caught == Caught::Forward(HANG_UP) {
+                        hang_up.get_or_insert_with(|| tokio::time::Instant::now() + GRACE);
+                    }
+                    self.pass_on(caught)?;
+                }
+                // It is asked now and not when the signal came, which may be before the terminal is taken away.
+                Step::HungUp if self.signals.lost_terminal() => {
+                    self.write_what_arrived().await;
+                    return Ok(Outcome::Interrupted(HANG_UP));
+                }
+                Step::HungUp => hang_up = None,
                 Step::TimeUp if over.is_none() => {
                     over = limit;
                     deadline = Some(tokio::time::Instant::now() + GRACE);
@@ -180,22 +197,18 @@ impl Session {
     async fn step(
         &mut self,
         deadline: Option<tokio::time::Instant>,
+        hang_up: Option<tokio::time::Instant>,
         exited: bool,
         timings: &mut Timings,
     ) -> Result<Step, LaunchError> {
         let Self { guest, signals, stdin, written, .. } = self;
-        let time_up = async {
-            match deadline {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         Ok(tokio::select! {
             message = guest.next(timings), if !exited => Step::Message(message?),
             chunk = stdin.next(), if stdin.wants() && !exited => Step::Chunk(chunk),
             Some(written) = written.recv() => Step::Written(written),
             (caught, insists) = signals.next() => Step::Signal(caught, insists),
-            () = time_up, if !exited => Step::TimeUp,
+            () = reached(deadline), if !exited => Step::TimeUp,
+            () = reached(hang_up), if !exited => Step::HungUp,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Signals that the caller sends us, for the command in the guest.
 
+use super::terminal;
 use crate::sys::held_signals;
 use std::future::poll_fn;
 use std::io;
@@ -15,6 +16,7 @@ pub enum Caught {
     Resized,
 }
 
+pub const HANG_UP: u8 = 1;
 const TERMINATE: u8 = 15;
 
 /// Watches them.
@@ -22,6 +24,8 @@ pub struct Signals {
     forwarded: Vec<(u8, Signal)>,
     resized: Signal,
     terminations: u32,
+    /// We were started on a terminal.
+    terminal: bool,
 }
 
 impl Signals {
@@ -37,7 +41,14 @@ impl Signals {
             forwarded: forwarded.collect::<io::Result<_>>()?,
             resized: signal(SignalKind::window_change())?,
             terminations: 0,
+            terminal: terminal::is_controlling(),
         })
+    }
+
+    /// Whether the terminal that we were started on is gone. Where there never was one, SIGHUP is a word to the command and nothing else.
+    #[must_use]
+    pub fn lost_terminal(&self) -> bool {
+        self.terminal && !terminal::is_controlling()
     }
 
     /// The next signal that asks for an end, for as long as there is no command to forward it to.

@@ -1,9 +1,16 @@
-//! The caller's terminal: its size, and raw mode that is undone on every way out.
+//! The caller's terminal: its size, and what a guest does to it, which is undone on every way out.
 
 use bottle_protocol::WindowSize;
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
-use std::io::{self, IsTerminal as _};
+use nix::fcntl::OFlag;
+use nix::sys::termios::{FlushArg, SetArg, cfmakeraw, tcflush, tcgetattr, tcsetattr};
+use nix::unistd::{getpgrp, tcgetpgrp};
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 nix::ioctl_read_bad!(get_window_size, libc::TIOCGWINSZ, libc::winsize);
 
@@ -25,42 +32,120 @@ fn size_of(descriptor: i32) -> Option<WindowSize> {
     (size.ws_row > 0 && size.ws_col > 0).then_some(WindowSize { rows: size.ws_row, cols: size.ws_col })
 }
 
-/// Standard input in raw mode. Dropping it restores the terminal; so does a panic, which in release builds drops nothing.
-pub struct RawMode {
-    before: Termios,
+/// Whether this process has a controlling terminal, which is where its caller sits.
+#[must_use]
+pub fn is_controlling() -> bool {
+    // Without waiting for a line that has no carrier.
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    OpenOptions::new().read(true).custom_flags(flags.bits()).open("/dev/tty").is_ok()
 }
 
-impl RawMode {
-    /// `None` if standard input is no terminal.
+/// The caller's terminal while a guest has it. Dropping it takes it back; so does a panic, which in release builds drops nothing.
+pub struct Lent {
+    /// What standard input was before raw mode, if it is a terminal and the guest's.
+    input: Option<libc::termios>,
+    /// Whether the guest's output goes to a terminal, which it can tell to do other things than show text.
+    output: bool,
+}
+
+impl Lent {
+    /// With `input`, standard input is in raw mode from now on, if it is a terminal.
     ///
     /// # Errors
     /// When the terminal refuses.
-    pub fn enter() -> io::Result<Option<Self>> {
+    pub fn to_guest(input: bool) -> io::Result<Self> {
         let stdin = io::stdin();
-        if !stdin.is_terminal() {
-            return Ok(None);
+        let before = if input && stdin.is_terminal() { Some(tcgetattr(stdin.as_fd())?) } else { None };
+        if let Some(before) = &before {
+            let mut raw = before.clone();
+            cfmakeraw(&mut raw);
+            tcsetattr(stdin.as_fd(), SetArg::TCSADRAIN, &raw)?;
         }
-        let before = tcgetattr(stdin.as_fd())?;
-        let mut raw = before.clone();
-        cfmakeraw(&mut raw);
-        tcsetattr(stdin.as_fd(), SetArg::TCSADRAIN, &raw)?;
-        let for_panic: libc::termios = before.clone().into();
+        let (input, output) = (before.map(Into::into), io::stdout().is_terminal());
         let earlier = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            restore(&for_panic.into());
+            take_back(input, output);
             earlier(panic);
         }));
-        Ok(Some(Self { before }))
+        Ok(Self { input, output })
     }
 }
 
-impl Drop for RawMode {
+impl Drop for Lent {
     fn drop(&mut self) {
-        restore(&self.before);
+        take_back(self.input, self.output);
     }
 }
 
-fn restore(termios: &Termios) {
-    // A terminal that has gone away needs no restoring.
-    let _ = tcsetattr(io::stdin().as_fd(), SetArg::TCSANOW, termios);
+/// A terminal that has gone away needs nothing of this, and says so.
+fn take_back(input: Option<libc::termios>, output: bool) {
+    if output && reset_screen() {
+        forget_answers();
+    }
+    if let Some(before) = input {
+        let _ = tcsetattr(io::stdin().as_fd(), SetArg::TCSANOW, &before.into());
+    }
+}
+
+/// How long a terminal may take for [`RESET`], and one that is near for the answers to a guest's last questions.
+const LAST_WRITE: Duration = Duration::from_millis(500);
+const LAST_ANSWER: Duration = Duration::from_millis(50);
+
+/// True if it is written. On a thread of its own: a terminal that was stopped (^S) takes nothing, and the bottle has to end.
+fn reset_screen() -> bool {
+    let (report, written) = mpsc::channel();
+    let write = move || {
+        let terminal = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+        let _ = report.send(terminal.and_then(|mut terminal| terminal.write_all(RESET.as_bytes())).is_ok());
+    };
+    let thread = thread::Builder::new().name("reset".into()).spawn(write);
+    thread.is_ok() && written.recv_timeout(LAST_WRITE).unwrap_or(false)
+}
+
+/// A guest can have a terminal say things, as if they were typed (where the cursor is, for one): the shell that comes next must not hear
+/// them. Nor what was typed for the guest.
+fn forget_answers() {
+    let stdout = io::stdout();
+    // In the background this would stop us, and the input is somebody else's.
+    if tcgetpgrp(stdout.as_fd()).is_ok_and(|foreground| foreground == getpgrp()) {
+        thread::sleep(LAST_ANSWER);
+        let _ = tcflush(stdout.as_fd(), FlushArg::TCIFLUSH);
+    }
+}
+
+/// Undoes what a program that was cut short leaves a terminal in (xterm's ctlseqs, ECMA-48; the keyboard protocol of kitty). Where
+/// nothing is to be undone, nothing moves and nothing is lost. A terminal passes over what it does not know.
+const RESET: &str = concat!(
+    "\x18\x1b\\",                                              // the end of a sequence or string that was begun
+    "\x1b7\x1b[?1049l\x1b8",                                   // the usual screen; the cursor stays where it is
+    "\x1b[!p",                                                 // soft reset, where there is one
+    "\x1b7\x1b[?69l\x1b[?6l\x1b[r\x1b8",                       // no margins, lines count from the top
+    "\x1b[?9l\x1b[?1000l\x1b[?1001l\x1b[?1002l\x1b[?1003l",    // the mouse is the terminal's own
+    "\x1b[?1005l\x1b[?1006l\x1b[?1015l\x1b[?1016l",            // and speaks no other form
+    "\x1b[?1004l\x1b[?2004l\x1b[?2026l\x1b[?2031l\x1b[?2048l", // no word of focus, pasting, colours or size; drawing goes on
+    "\x1b[?1l\x1b>\x1b[<99u\x1b[=0u\x1b[>4m",                  // keys send what they usually do
+    "\x1b[4l\x1b[20l\x1b[?5l\x1b[?7h", // overwrite, no new line for a line feed, not inverted, wrap
+    "\x1b(B\x1b)B\x0f\x1b]8;;\x1b\\\x1b[m", // letters are letters, no link, no colour
+    "\x1b[?25h\x1b[0 q",               // a cursor, of the usual form
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Anything else would be shown at the end of every bottle.
+    #[test]
+    fn nothing_but_whole_sequences_is_in_the_reset() {
+        let mut rest = RESET.trim_start_matches('\x18');
+        while let Some(sequence) = rest.strip_prefix('\x1b') {
+            let end = match sequence.chars().next().unwrap() {
+                '[' => sequence[1..].find(|c| matches!(c, '@'..='~')).unwrap() + 2,
+                ']' => sequence.find("\x1b\\").unwrap() + 2,
+                '(' | ')' => 2,
+                _ => 1,
+            };
+            rest = sequence[end..].trim_start_matches('\x0f');
+        }
+        assert!(rest.is_empty(), "{rest:?}");
+    }
 }

@@ -1,16 +1,21 @@
 //! A real pseudo-terminal with `bottle-vmm` on it, and fingers that type.
 
 use crate::setup::PROGRAM;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
+use nix::unistd::Pid;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 nix::ioctl_write_ptr_bad!(set_window_size, libc::TIOCSWINSZ, Winsize);
+// TIOCVHANGUP (asm-generic/ioctls.h).
+nix::ioctl_none_bad!(virtual_hang_up, 0x5437);
 
 /// Long enough for a boot on a busy emulated host; a test that needs it has failed.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -91,6 +96,25 @@ impl Terminal {
         // SAFETY: TIOCSWINSZ reads one `winsize`, which this is.
         unsafe { set_window_size(self.master.as_raw_fd(), &size(rows, cols)) }.unwrap();
         self
+    }
+
+    /// The terminal goes away, as when its window is closed.
+    #[expect(unsafe_code, reason = "TIOCVHANGUP is an ioctl")]
+    pub fn hang_up(&mut self) -> &mut Self {
+        // SAFETY: TIOCVHANGUP takes no argument.
+        unsafe { virtual_hang_up(self.slave.as_raw_fd()) }.unwrap();
+        self
+    }
+
+    pub fn signal(&mut self, signal: Signal) -> &mut Self {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+        self
+    }
+
+    /// Whether something lies there for whoever reads from the terminal next.
+    pub fn has_input(&self) -> bool {
+        let mut waiting = [PollFd::new(self.slave.as_fd(), PollFlags::POLLIN)];
+        poll(&mut waiting, PollTimeout::ZERO).unwrap() > 0
     }
 
     pub fn settings(&self) -> Termios {

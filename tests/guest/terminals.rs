@@ -1,7 +1,7 @@
 //! `run -it` as a person uses it.
 
 use crate::bottle::{Bottle, guest_test};
-use crate::processes::monitor;
+use crate::processes::{monitor, ours, wait_for};
 use crate::setup::kernels;
 use crate::terminal::Terminal;
 use nix::sys::signal::{Signal, kill};
@@ -67,6 +67,38 @@ fn the_terminal_is_restored_whatever_ends_the_bottle() {
         assert!(terminal.exits(125).is_cooked(), "the monitor was killed");
         let terminal = Terminal::open(24, 80, &["run", "-it", "--mem", "256M", "--", "nothing-of-that-name"]);
         assert!(terminal.exits(127).is_cooked());
+    });
+}
+
+/// A screen of its own, mouse reports, marked pasting, another keyboard; and something in the terminal's input that nobody has read.
+#[test]
+fn nothing_that_a_guest_had_the_terminal_do_is_left_to_the_shell() {
+    guest_test(|| {
+        let script = "printf '\\033[?1049h\\033[?1003h\\033[?2004h\\033[>1u'; echo ready; exec sleep 1000";
+        let mut terminal = Terminal::open(24, 80, &["run", "-t", "--mem", "256M", "--", "sh", "-c", script]);
+        terminal.shows("ready").types("rm -rf /\n");
+        assert!(terminal.has_input(), "or the last line could not fail");
+        kill(Pid::from_raw(monitor().unwrap()), Signal::SIGKILL).unwrap();
+        for undone in ["\x1b[?1049l", "\x1b[?1003l", "\x1b[?2004l", "\x1b[<99u"] {
+            terminal.shows(undone);
+        }
+        assert!(!terminal.exits(125).has_input());
+    });
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_its_bottle_and_a_signal_alone_does_not() {
+    guest_test(|| {
+        let script = "trap '' HUP; echo ready; exec sleep 1000";
+        let mut terminal = Terminal::open(24, 80, &["run", "--mem", "256M", "--", "sh", "-c", script]);
+        terminal.shows("ready").hang_up();
+        terminal.exits(129);
+        wait_for("the guest is gone, too", || ours().is_empty());
+        // Longer than a command has whose terminal is gone.
+        let script = "trap 'sleep 8; exit 7' HUP; echo ready; while :; do sleep 1; done";
+        let mut terminal = Terminal::open(24, 80, &["run", "--mem", "256M", "--", "sh", "-c", script]);
+        terminal.shows("ready").signal(Signal::SIGHUP);
+        terminal.exits(7);
     });
 }
 
