@@ -124,16 +124,14 @@ fn render(report: &Report) -> String {
         "connections: {} made, {} under way, {} refused, {} failed, {} put off; {} packets refused",
         counts.connected, counts.flows, counts.denied, counts.failed, counts.busy, counts.unasked
     ));
-    let table = |title: &str, tallies: &[Tally]| {
+    let table = |title: &str, tallies: &[Tally], elsewhere: u64| {
         let title = (!tallies.is_empty()).then(|| title.to_owned());
         let rows = tallies.iter().map(|tally| format!("  {tally}  ({})", tally.detail));
-        title.into_iter().chain(rows).collect::<Vec<_>>()
+        let more = (elsewhere > 0).then(|| format!("  {elsewhere} more elsewhere"));
+        title.into_iter().chain(rows).chain(more).collect::<Vec<_>>()
     };
-    lines.extend(table("connected", &report.connected_to));
-    lines.extend(table("refused", &report.refused_to));
-    if report.refused_elsewhere > 0 {
-        lines.push(format!("  {} more elsewhere", report.refused_elsewhere));
-    }
+    lines.extend(table("connected", &report.connected_to, report.connected_elsewhere));
+    lines.extend(table("refused", &report.refused_to, report.refused_elsewhere));
     lines.join("\n") + "\n"
 }
 

@@ -99,10 +99,14 @@ fn a_bundle_is_one_of_two_kinds() {
 #[test]
 fn a_report_reads_as_a_list() {
     let mut ledger = Ledger::new(None);
+    let mut many = Ledger::new(None);
     let to = |text: &str, protocol| Destination::of_flow(protocol, text.parse().unwrap());
     ledger.connected(to("192.0.2.10:443", Protocol::Tcp), "direct", Instant::now());
     ledger.denied(to("8.8.8.8:53", Protocol::Udp), "not allowed", Instant::now());
     ledger.denied(to("8.8.8.8:53", Protocol::Udp), "not allowed", Instant::now());
+    for port in 1..=1030 {
+        many.connected(to(&format!("192.0.2.10:{port}"), Protocol::Tcp), "direct", Instant::now());
+    }
     let about = About {
         bottle: "demo".into(),
         network: "192.168.7.0/24".into(),
@@ -118,5 +122,6 @@ fn a_report_reads_as_a_list() {
          connected\n  192.0.2.10:443/tcp  (direct)\n\
          refused\n  8.8.8.8:53/udp ×2  (not allowed)\n"
     );
+    assert!(render(&many.report(&about)).ends_with("  192.0.2.10:1024/tcp  (direct)\n  6 more elsewhere\n"));
     assert_eq!(summary(&Mutex::new(ledger)).unwrap(), "egress: 2 refused: 8.8.8.8:53/udp ×2");
 }

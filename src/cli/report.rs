@@ -5,6 +5,7 @@ use crate::launch::{EXIT_OURS, LaunchError, harmless};
 use crate::manifest::resolve::ResolveError;
 use crate::plan::PlanError;
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 /// An error of the command line tool: what to show, the way out, and the exit code.
@@ -92,15 +93,14 @@ impl From<crate::builder::BuilderError> for Failure {
 }
 
 /// Tells the person at the terminal something that is no error.
-#[expect(clippy::print_stderr, reason = "a message to the person at the terminal")]
 pub fn note(what: &str) {
-    eprintln!("bottle-vmm: {what}");
+    // The terminal may be gone, which is no reason to panic.
+    let _ = writeln!(io::stderr(), "bottle-vmm: {what}");
 }
 
 /// Prints it on standard error and gives the exit code.
-#[expect(clippy::print_stderr, reason = "this is where errors reach people")]
 pub fn error(failure: &Failure) -> ExitCode {
-    eprint!("{}", render(failure));
+    let _ = write!(io::stderr(), "{}", render(failure));
     ExitCode::from(failure.code)
 }
 

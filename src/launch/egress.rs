@@ -2,7 +2,7 @@
 
 use crate::host;
 use crate::monitor::wire;
-use crate::net::broker::{Broker, BrokerError, BundleDirectory, Limits};
+use crate::net::broker::{Broker, BrokerError, BundleDirectory, Limits, Pace};
 use crate::net::inquiry::Desk;
 use crate::net::ledger::{About, Ledger};
 use crate::net::policy::{Bundle, Cidr, Conflict, Policy, Rule, Surroundings};
@@ -29,7 +29,7 @@ pub struct Egress {
     pub bundle: BundlePlan,
     /// The bottle's network, if it has one already.
     pub subnet: Option<Subnet>,
-    /// New connections a second.
+    /// New connections a second, if it is to be other than usual.
     pub rate: Option<u32>,
     /// Bytes a second in each direction.
     pub bandwidth: Option<u64>,
@@ -160,7 +160,8 @@ impl Network {
         let policy = Policy::new(rules.clone(), surroundings.clone())?;
         let probes = readback::probes(&rules, &surroundings);
         readback::verify(&policy, &probes)?;
-        let limits = Limits { flows: room_for_flows(), rate, ..Limits::default() };
+        let pace = rate.map_or(Pace::USUAL, Pace::even);
+        let limits = Limits { flows: room_for_flows(), pace: Some(pace), ..Limits::default() };
         let (socket, theirs) = wire::pair().map_err(|error| EgressError::Host {
             what: "make the socket between monitor and broker",
             source: io::Error::other(error),

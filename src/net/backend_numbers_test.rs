@@ -64,7 +64,7 @@ struct Guest {
 }
 
 impl Guest {
-    fn allowed(server: SocketAddrV4) -> Self {
+    fn allowed(server: SocketAddrV4, limits: Limits) -> Self {
         let (ours, theirs) = crate::monitor::wire::pair().unwrap();
         let ledger = Arc::new(Mutex::new(Ledger::new(None)));
         let network = Cidr::around([192, 168, 7, 0].into(), 24);
@@ -73,8 +73,7 @@ impl Guest {
         let kept = Arc::clone(&ledger);
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let serve =
-                async { Broker::new(ours, policy, None, Limits::default(), kept).unwrap().serve().await.unwrap() };
+            let serve = async { Broker::new(ours, policy, None, limits, kept).unwrap().serve().await.unwrap() };
             runtime.block_on(serve);
         });
         let event_loop = EventLoop::new().unwrap();
@@ -159,7 +158,7 @@ fn a_hundred_thousand_connections_one_after_another_hold_nothing() {
     const ALL: u32 = 100_000;
     let host = |listener: TcpListener| (0..ALL).for_each(|_| drop(listener.accept().unwrap()));
     apart("a_hundred_thousand_connections_one_after_another_hold_nothing", host, |server| {
-        let mut guest = Guest::allowed(server);
+        let mut guest = Guest::allowed(server, Limits { pace: None, ..Limits::default() });
         let mut after_some = None;
         for batch in 0..ALL / u32::from(BATCH) {
             let first = 1024 + u16::try_from(batch % 1000).unwrap() * BATCH;
@@ -201,7 +200,7 @@ fn ten_thousand_connections_at_once_all_work() {
         }
     };
     apart("ten_thousand_connections_at_once_all_work", host, |server| {
-        let mut guest = Guest::allowed(server);
+        let mut guest = Guest::allowed(server, Limits::default());
         let mut open = HashMap::new();
         for first in (1024..1024 + ALL).step_by(BATCH.into()) {
             open.extend(guest.open(first..first + BATCH));

@@ -355,7 +355,7 @@ fn more_flows_than_the_limit_have_to_wait_for_others_to_end() {
 #[test]
 fn more_flows_a_second_than_the_rate_are_put_off() {
     let (_listener, address) = listener();
-    let limits = Limits { rate: Some(3), ..Limits::default() };
+    let limits = Limits { pace: Some(Pace::even(3)), ..Limits::default() };
     let (served, ledger) = Stage { limits, ..Stage::allowing(&[&address.to_string()]) }.play(move |monitor| {
         let results: Vec<_> = (0..60).map(|flow| monitor.tcp(flow, address).map(drop)).collect();
         assert_eq!(results[..3], [Ok(()), Ok(()), Ok(())]);
@@ -363,6 +363,51 @@ fn more_flows_a_second_than_the_rate_are_put_off() {
     });
     served.unwrap();
     assert!(ledger.counts().busy > 0 && ledger.counts().connected >= 3);
+}
+
+#[test]
+fn as_many_as_may_be_open_may_be_opened_at_once_and_then_it_takes_time() {
+    let Limits { flows, pace: Some(pace), .. } = Limits::default() else { panic!("a limit is the default") };
+    assert_eq!(usize::try_from(pace.at_once), Ok(flows));
+    // As long as connection tracking remembers one that has ended.
+    let begin = Instant::now();
+    let mut rate = Rate::new(pace.a_second, pace.at_once, begin);
+    let taken = |at: u64| (0..100_000).take_while(|_| rate.take(begin + Duration::from_millis(at))).count();
+    let all: usize = (0..120_000).step_by(10).map(taken).sum();
+    assert!((50_000..65_536).contains(&all), "{all}");
+}
+
+#[test]
+fn of_many_flows_the_later_ones_have_small_buffers() {
+    let (_listener, address) = listener();
+    let directory = directory(0o700);
+    let _gateway = std::os::unix::net::UnixListener::bind(directory.path().join("8888.sock")).unwrap();
+    let bundle = Some(BundleDirectory::open(directory.path()).unwrap());
+    let limits = Limits { roomy: 2, ..Limits::default() };
+    let udp = format!("{address}/udp");
+    let stage = Stage { limits, bundle, ..Stage::allowing(&[&address.to_string(), &udp]) };
+    let (served, _) = stage.play(move |monitor| {
+        let sizes = |flow, protocol, to| {
+            let socket = monitor.connect(flow, protocol, to).unwrap();
+            let receiving = nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::RcvBuf).unwrap();
+            (receiving, nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::SndBuf).unwrap())
+        };
+        let usual = sizes(1, Protocol::Tcp, address);
+        assert!(usual.0 > 64 << 10, "{usual:?}");
+        assert_eq!(sizes(2, Protocol::Tcp, address), usual);
+        let gateway = SocketAddr::new(BUNDLE.into(), 8888);
+        for (flow, protocol, to) in
+            [(3, Protocol::Tcp, address), (4, Protocol::Udp, address), (5, Protocol::Tcp, gateway)]
+        {
+            assert_eq!(sizes(flow, protocol, to), (64 << 10, 64 << 10), "{protocol:?} {to}");
+        }
+        monitor.closed(1);
+        monitor.closed(3);
+        monitor.closed(4);
+        monitor.closed(5);
+        assert_eq!(sizes(6, Protocol::Tcp, address), usual, "there is room again");
+    });
+    served.unwrap();
 }
 
 /// Connections that hang: the listener's queue is full, so that Linux drops their first packet.

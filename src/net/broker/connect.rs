@@ -6,7 +6,7 @@ use crate::net::wire::Cause;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpSocket, UnixStream};
@@ -27,21 +27,44 @@ pub(super) enum Target {
     },
 }
 
-/// A connected, non-blocking descriptor that is closed on exec. Linux chooses source address and port.
-pub(super) async fn connect(target: Target, limit: Duration) -> Result<OwnedFd, Cause> {
-    match target {
-        Target::Direct { protocol: Protocol::Tcp, address, named } => tcp(address, named, limit).await,
-        Target::Direct { protocol: Protocol::Udp, address, named } => udp(address, named),
-        Target::Bundle { directory, port } => bundle(&directory, port, limit).await,
+/// What the host's kernel may keep of a flow's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Buffers {
+    /// As it sees fit.
+    Roomy,
+    Small,
+}
+
+/// Bytes in each direction; the kernel doubles it for what they take beside their contents (socket(7)).
+const SMALL: usize = 32 << 10;
+
+impl Buffers {
+    /// To be given before a stream is connected: its window is scaled by them.
+    fn give(self, socket: &impl AsFd) -> io::Result<()> {
+        if self == Self::Small {
+            setsockopt(socket, sockopt::RcvBuf, &SMALL)?;
+            setsockopt(socket, sockopt::SndBuf, &SMALL)?;
+        }
+        Ok(())
     }
 }
 
-async fn tcp(address: SocketAddr, named: bool, limit: Duration) -> Result<OwnedFd, Cause> {
+/// A connected, non-blocking descriptor that is closed on exec. Linux chooses source address and port.
+pub(super) async fn connect(target: Target, buffers: Buffers, limit: Duration) -> Result<OwnedFd, Cause> {
+    match target {
+        Target::Direct { protocol: Protocol::Tcp, address, named } => tcp(address, named, buffers, limit).await,
+        Target::Direct { protocol: Protocol::Udp, address, named } => udp(address, named, buffers),
+        Target::Bundle { directory, port } => bundle(&directory, port, buffers, limit).await,
+    }
+}
+
+async fn tcp(address: SocketAddr, named: bool, buffers: Buffers, limit: Duration) -> Result<OwnedFd, Cause> {
     let failed = |error: io::Error| cause_at(address, &error);
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let socket = socket.map_err(failed)?;
     // A byte that is sent as urgent comes in its place among the others (tcp(7)); it would be left out of the stream.
     setsockopt(&socket, sockopt::OobInline, &true).map_err(|errno| failed(errno.into()))?;
+    buffers.give(&socket).map_err(failed)?;
     let connecting = socket.connect(address);
     let stream = timeout(limit, connecting).await.map_err(|_| Cause::TimedOut)?.map_err(failed)?;
     let ends = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
@@ -51,9 +74,10 @@ async fn tcp(address: SocketAddr, named: bool, limit: Duration) -> Result<OwnedF
     Ok(stream.into_std().map_err(failed)?.into())
 }
 
-fn udp(address: SocketAddr, named: bool) -> Result<OwnedFd, Cause> {
+fn udp(address: SocketAddr, named: bool, buffers: Buffers) -> Result<OwnedFd, Cause> {
     let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let connected = UdpSocket::bind(SocketAddr::new(any, 0)).and_then(|socket| {
+        buffers.give(&socket)?;
         socket.set_nonblocking(true)?;
         socket.connect(address)?;
         Ok(((socket.local_addr()?, socket.peer_addr()?), socket))
@@ -63,7 +87,7 @@ fn udp(address: SocketAddr, named: bool) -> Result<OwnedFd, Cause> {
     Ok(socket.into())
 }
 
-async fn bundle(directory: &BundleDirectory, port: u16, limit: Duration) -> Result<OwnedFd, Cause> {
+async fn bundle(directory: &BundleDirectory, port: u16, buffers: Buffers, limit: Duration) -> Result<OwnedFd, Cause> {
     let connecting = UnixStream::connect(directory.socket(port));
     let stream =
         timeout(limit, connecting).await.map_err(|_| Cause::TimedOut)?.map_err(|error| match error.kind() {
@@ -73,6 +97,7 @@ async fn bundle(directory: &BundleDirectory, port: u16, limit: Duration) -> Resu
             io::ErrorKind::WouldBlock => Cause::Busy,
             _ => cause(&error),
         })?;
+    buffers.give(&stream).map_err(|error| cause(&error))?;
     Ok(stream.into_std().map_err(|error| cause(&error))?.into())
 }
 

@@ -17,7 +17,7 @@ use super::rate::Rate;
 use super::readback::Probe;
 use super::wire::{Cause, Malformed, RECORD, Reply, Request};
 use crate::sys::routing::{Reach, Routing};
-use connect::{Target, cause_at, connect};
+use connect::{Buffers, Target, cause_at, connect};
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use pending::Pending;
 use std::collections::HashMap;
@@ -79,13 +79,40 @@ pub struct Limits {
     pub pending_of_one: usize,
     /// How long one may take to connect.
     pub connect: Duration,
-    /// New flows a second.
-    pub rate: Option<u32>,
+    /// How fast new ones may come.
+    pub pace: Option<Pace>,
+    /// So many flows have socket buffers that grow as the kernel sees fit (6 MiB and 4 MiB, tcp(7)); those that come on top have small ones.
+    /// Of 10,000 connections, so, whoever is at their ends, less than 2 GiB are in the host's kernel, and those of an agent are as fast as
+    /// any: it seldom has more than some dozens.
+    pub roomy: usize,
+}
+
+/// New flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Both are at least 1.
+    pub a_second: u32,
+    /// After a silence.
+    pub at_once: u32,
+}
+
+impl Pace {
+    /// What a bottle has that was given no other. A package manager comes nowhere near it; a guest that only opens and closes cannot fill
+    /// the connection tracking of a small host (65,536 entries, each kept for two minutes): these are 58,000. The burst is
+    /// [`Limits::flows`]: what may be open at a time may be opened at once.
+    pub const USUAL: Self = Self { a_second: 400, at_once: 10_000 };
+
+    /// As many at once as in a second.
+    #[must_use]
+    pub const fn even(a_second: u32) -> Self {
+        Self { a_second, at_once: a_second }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { flows: 10_000, pending: 1024, pending_of_one: 256, connect: Duration::from_secs(20), rate: None }
+        let connect = Duration::from_secs(20);
+        Self { flows: 10_000, pending: 1024, pending_of_one: 256, connect, pace: Some(Pace::USUAL), roomy: 64 }
     }
 }
 
@@ -146,7 +173,7 @@ impl Broker {
             policy,
             routing: Routing::open()?,
             bundle: bundle.map(Arc::new),
-            rate: limits.rate.map(|rate| Rate::new(rate, rate, Instant::now())),
+            rate: limits.pace.map(|pace| Rate::new(pace.a_second, pace.at_once, Instant::now())),
             limits,
             ledger,
             flows: HashMap::new(),
@@ -271,10 +298,12 @@ impl Broker {
             (How::Bundle(_), None) => return Ok(Err(Cause::ConnectionRefused)),
         };
         let limit = self.limits.connect;
+        let buffers = if self.flows.len() < self.limits.roomy { Buffers::Roomy } else { Buffers::Small };
         self.flows.insert(flow, Flow::Connecting);
         self.count_flows();
         waited.into_iter().for_each(|address| self.pending.begin(address));
-        self.connecting.spawn(async move { Connected { flow, to, how, waited, result: connect(target, limit).await } });
+        self.connecting
+            .spawn(async move { Connected { flow, to, how, waited, result: connect(target, buffers, limit).await } });
         Ok(Ok(()))
     }
 

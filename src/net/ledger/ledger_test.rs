@@ -49,3 +49,18 @@ fn a_flood_of_destinations_fills_no_memory() {
     let text = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
 }
+
+#[test]
+fn connections_that_are_not_told_apart_are_told_of() {
+    let mut ledger = Ledger::new(None);
+    for port in 1..=1030 {
+        ledger.connected(udp(&format!("192.0.2.1:{port}")), "direct", Instant::now());
+    }
+    ledger.connected(udp("192.0.2.1:1030"), "direct", Instant::now());
+    ledger.connected(udp("192.0.2.1:1"), "direct", Instant::now());
+    let about = About { bottle: "b".into(), network: String::new(), rules: vec![], bundle: None };
+    let report = ledger.report(&about);
+    assert_eq!((report.connected_to.len(), report.connected_elsewhere), (1024, 7));
+    let told = "egress: connected to more than 1024 destinations, and 7 times to those that are not listed";
+    assert_eq!(ledger.summary().as_deref(), Some(told));
+}

@@ -21,7 +21,7 @@ const BURST: Duration = Duration::from_secs(10);
 const BURSTS: usize = 1024;
 const LINES_PER_SECOND: u32 = 100;
 const LINES_AT_ONCE: u32 = 1000;
-/// What one bottle adds at most, of refusals and of everything else.
+/// What one bottle adds at most, of refusals, of failures and of connections.
 const BYTES_MAX: u64 = 32 << 20;
 
 #[derive(Debug, thiserror::Error)]
@@ -56,9 +56,10 @@ impl LogError {
 #[derive(Debug)]
 pub struct EgressLog {
     file: File,
-    /// What the plan does not allow has lines of its own: a guest must not be able to hide it behind what it may do.
+    /// Each has lines of its own: a guest must not be able to hide what it tried behind what it may do, nor where it was behind either.
     refusals: Share,
-    others: Share,
+    failures: Share,
+    connections: Share,
 }
 
 /// A part of the log that is bounded by itself.
@@ -119,11 +120,12 @@ impl EgressLog {
     }
 
     fn to_file(file: File, now: Instant) -> Self {
-        Self { file, refusals: Share::new("refusals", now), others: Share::new("connections", now) }
+        let share = |name| Share::new(name, now);
+        Self { file, refusals: share("refusals"), failures: share("failures"), connections: share("connections") }
     }
 
     pub(super) fn connected(&mut self, to: Destination, how: &str, now: Instant) {
-        self.others.tell(&self.file, "connected", Some(to), Some(how), 1, now);
+        self.connections.tell(&self.file, "connected", Some(to), Some(how), 1, now);
     }
 
     /// Not allowed. The first of a burst is told at once, the others when it is over.
@@ -133,12 +135,13 @@ impl EgressLog {
 
     /// Allowed, and come to nothing; told as refusals are.
     pub(super) fn failed(&mut self, event: &'static str, to: Destination, reason: &str, now: Instant) {
-        self.others.burst(&self.file, event, to, reason, 1, now);
+        self.failures.burst(&self.file, event, to, reason, 1, now);
     }
 
     pub(super) fn finish(&mut self, now: Instant) {
-        self.others.finish(&self.file, now);
-        self.refusals.finish(&self.file, now);
+        for share in [&mut self.connections, &mut self.failures, &mut self.refusals] {
+            share.finish(&self.file, now);
+        }
     }
 }
 

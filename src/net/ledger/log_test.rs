@@ -62,24 +62,42 @@ fn a_flood_of_what_is_allowed_hides_no_refusal() {
     let begin = Instant::now();
     (1..=60_000).for_each(|port| log.connected(to(port), "direct", begin));
     (1..=60_000).for_each(|port| log.failed("failed", to(port), "connection refused", begin));
-    log.others.bytes_left = 0;
+    log.connections.bytes_left = 0;
     log.refused(to(53), "not allowed", 1, begin);
     let lines = lines(&path);
-    assert_eq!(lines.len(), usize::try_from(LINES_AT_ONCE).unwrap() + 1);
+    assert_eq!(lines.len(), 2 * usize::try_from(LINES_AT_ONCE).unwrap() + 1);
     assert_eq!((&lines.last().unwrap()["event"], &lines.last().unwrap()["port"]), (&"refused".into(), &53.into()));
+}
+
+#[test]
+fn no_flood_of_what_comes_to_nothing_hides_a_connection() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, mut log) = log(directory.path());
+    let begin = Instant::now();
+    (1..=60_000).for_each(|port| log.refused(to(port), "not allowed", 1, begin));
+    (1..=30_000).for_each(|port| log.failed("failed", to(port), "connection refused", begin));
+    (1..=30_000).for_each(|port| log.failed("busy", to(port), "too many connections a second", begin));
+    log.connected(to(443), "direct", begin);
+    log.finish(begin);
+    let lines = lines(&path);
+    let connected = lines.iter().find(|line| line["event"] == "connected").unwrap();
+    assert_eq!((&connected["port"], &connected["count"]), (&443.into(), &1.into()));
+    let left_out = lines.iter().filter(|line| line["event"] == "left out");
+    let left_out: Vec<_> = left_out.map(|line| line["detail"].as_str().unwrap()).collect();
+    assert_eq!(left_out, ["failures", "refusals"]);
 }
 
 #[test]
 fn the_file_stops_growing_and_so_does_a_full_disk() {
     let directory = tempfile::tempdir().unwrap();
     let (path, mut log) = log(directory.path());
-    log.others.bytes_left = 300;
+    log.connections.bytes_left = 300;
     (0..100).for_each(|_| log.connected(to(443), "direct", Instant::now()));
     log.finish(Instant::now());
     assert!(fs::metadata(&path).unwrap().len() <= 300);
     let mut full = EgressLog::to_file(OpenOptions::new().write(true).open("/dev/full").unwrap(), Instant::now());
     full.connected(to(443), "direct", Instant::now());
-    assert_eq!(full.others.left_out, 1);
+    assert_eq!(full.connections.left_out, 1);
 }
 
 #[test]

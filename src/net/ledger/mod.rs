@@ -89,6 +89,8 @@ pub struct Report {
     #[serde(flatten)]
     pub counts: Counts,
     pub connected_to: Vec<Tally>,
+    /// Connections to destinations beyond those that are listed.
+    pub connected_elsewhere: u64,
     pub refused_to: Vec<Tally>,
     /// What was refused to destinations beyond those that are listed.
     pub refused_elsewhere: u64,
@@ -175,7 +177,7 @@ impl Ledger {
         self.counts
     }
 
-    /// `egress: 3 refused: 8.8.8.8:53/udp ×2, 192.0.2.1/icmp`, if anything was.
+    /// `egress: 3 refused: 8.8.8.8:53/udp ×2, 192.0.2.1/icmp`, if anything was; and what is forgotten, if anything is.
     #[must_use]
     pub fn summary(&self) -> Option<String> {
         const SHOWN: usize = 5;
@@ -190,6 +192,13 @@ impl Ledger {
                 (more, _) => names.push(format!("and over {more} other destinations")),
             }
             parts.push(format!("{total} refused: {}", names.join(", ")));
+        }
+        // What was connected is no news, unless there is more of it than can be looked up.
+        if self.connected.elsewhere() > 0 {
+            let (known, more) = (self.connected.destinations(), self.connected.elsewhere());
+            parts.push(format!(
+                "connected to more than {known} destinations, and {more} times to those that are not listed"
+            ));
         }
         if self.counts.busy > 0 {
             parts.push(format!("{} put off by a limit", self.counts.busy));
@@ -206,6 +215,7 @@ impl Ledger {
             bundle: about.bundle.clone(),
             counts: self.counts,
             connected_to: self.connected.largest(usize::MAX),
+            connected_elsewhere: self.connected.elsewhere(),
             refused_to: self.refused.largest(usize::MAX),
             refused_elsewhere: self.refused.elsewhere(),
         }
