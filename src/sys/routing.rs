@@ -5,7 +5,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, send, socket,
 };
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 /// Of `struct nlmsghdr`, and of `struct rtmsg` behind it.
@@ -46,13 +46,14 @@ impl Routing {
         Ok(Self { socket, asked: 0 })
     }
 
-    /// As the kernel has it at this moment, policy routing included. Does not wait: the kernel answers within the call.
+    /// As the kernel has it at this moment for this protocol (IPPROTO_TCP or IPPROTO_UDP) and port, policy routing included. Of a rule that
+    /// goes by the source's port nobody can know: Linux has not chosen it yet. Does not wait: the kernel answers within the call.
     ///
     /// # Errors
     /// What a connection would fail with: `NetworkUnreachable` without a route. `InvalidData` for an answer that is none.
-    pub fn reach(&mut self, destination: IpAddr) -> io::Result<Reach> {
+    pub fn reach(&mut self, protocol: u8, destination: SocketAddr) -> io::Result<Reach> {
         self.asked = self.asked.wrapping_add(1);
-        let question = question(destination, self.asked);
+        let question = question(protocol, destination, self.asked);
         send(self.socket.as_raw_fd(), &question, MsgFlags::MSG_DONTWAIT)?;
         let mut reply = [0; REPLY_MAX];
         loop {
@@ -65,25 +66,39 @@ impl Routing {
     }
 }
 
-fn question(destination: IpAddr, number: u32) -> Vec<u8> {
-    let (family, address) = match destination {
+/// Attributes that a kernel before 4.18 passes over (linux/rtnetlink.h).
+const RTA_IP_PROTO: u16 = 27;
+const RTA_DPORT: u16 = 29;
+
+fn question(protocol: u8, destination: SocketAddr, number: u32) -> Vec<u8> {
+    let (family, address) = match destination.ip() {
         IpAddr::V4(v4) => (libc::AF_INET, v4.octets().to_vec()),
         IpAddr::V6(v6) => (libc::AF_INET6, v6.octets().to_vec()),
     };
     let byte = |value: i32| u8::try_from(value).unwrap_or(0);
-    let short = |value: usize| u16::try_from(value).unwrap_or(0).to_ne_bytes();
-    let length = HEADER + ROUTE + 4 + address.len();
-    let mut message = u32::try_from(length).unwrap_or(0).to_ne_bytes().to_vec();
-    message.extend(libc::RTM_GETROUTE.to_ne_bytes());
-    message.extend(u16::try_from(libc::NLM_F_REQUEST).unwrap_or(0).to_ne_bytes());
-    message.extend(number.to_ne_bytes());
-    message.extend([0; 4]);
+    let mut message = vec![0; HEADER];
     message.extend([byte(family), u8::try_from(address.len() * 8).unwrap_or(0)]);
     message.extend([0; ROUTE - 2]);
-    message.extend(short(4 + address.len()));
-    message.extend(libc::RTA_DST.to_ne_bytes());
-    message.extend(address);
+    attribute(&mut message, libc::RTA_DST, &address);
+    attribute(&mut message, RTA_IP_PROTO, &[protocol]);
+    attribute(&mut message, RTA_DPORT, &destination.port().to_be_bytes());
+    let length = u32::try_from(message.len()).unwrap_or(0);
+    let flags = u16::try_from(libc::NLM_F_REQUEST).unwrap_or(0);
+    let words = [length.to_ne_bytes(), join(libc::RTM_GETROUTE, flags), number.to_ne_bytes()].concat();
+    message.iter_mut().zip(words).for_each(|(place, byte)| *place = byte);
     message
+}
+
+/// `struct rtattr`, whose length leaves out the zeros that it is filled up with.
+fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    message.extend(join(u16::try_from(4 + value.len()).unwrap_or(0), kind));
+    message.extend(value);
+    message.resize(message.len().next_multiple_of(4), 0);
+}
+
+fn join(first: u16, second: u16) -> [u8; 4] {
+    let ([a, b], [c, d]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    [a, b, c, d]
 }
 
 /// `None` if it answers another question.
@@ -118,11 +133,32 @@ mod tests {
     #[test]
     fn loopback_is_here_and_groups_are_groups() {
         let mut routing = Routing::open().unwrap();
-        let mut reach = |text: &str| routing.reach(text.parse().unwrap()).unwrap();
+        let mut reach = |text: &str| {
+            let of = |protocol| routing.reach(protocol, SocketAddr::new(text.parse().unwrap(), 443)).unwrap();
+            let [tcp, udp] = [6, 17].map(of);
+            assert_eq!(tcp, udp);
+            tcp
+        };
         assert_eq!(reach("127.0.0.1"), Reach::Here);
         assert_eq!(reach("127.99.0.1"), Reach::Here, "no interface has it, and it is here all the same");
         assert_eq!(reach("::1"), Reach::Here);
         assert_eq!(reach("255.255.255.255"), Reach::Broadcast);
+    }
+
+    /// The kernel would not complain of a question that it understands otherwise.
+    #[test]
+    fn a_question_is_as_linux_reads_it() {
+        let question = question(17, "192.0.2.1:443".parse().unwrap(), 9);
+        let (head, attributes) = question.split_at(HEADER + ROUTE);
+        assert_eq!(head[..4], u32::try_from(question.len()).unwrap().to_ne_bytes());
+        assert_eq!(
+            (head[4..8].to_vec(), &head[8..12]),
+            ([26u16, 1].map(u16::to_ne_bytes).concat(), &9u32.to_ne_bytes()[..])
+        );
+        assert_eq!(head[16..18], [2, 32]);
+        let pair = |length: u16, kind: u16| [length, kind].map(u16::to_ne_bytes).concat();
+        let expected = [&pair(8, 1)[..], &[192, 0, 2, 1], &pair(5, 27), &[17, 0, 0, 0], &pair(6, 29), &[1, 187, 0, 0]];
+        assert_eq!(attributes, expected.concat());
     }
 
     #[test]

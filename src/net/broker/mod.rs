@@ -275,7 +275,7 @@ impl Broker {
         };
         let named = self.policy.names(protocol, address.ip(), address.port());
         if how == How::Direct && !named {
-            match self.look(address) {
+            match self.look(protocol, address) {
                 Ok(()) => {}
                 Err(Amiss::Denied(denial)) => {
                     self.with_ledger(|ledger| ledger.denied(to, &denial.to_string(), now));
@@ -309,8 +309,12 @@ impl Broker {
 
     /// Looks where the kernel would take what a range allows. The host may have been given an address since the bottle was judged, and
     /// which of its addresses it answers from says nothing.
-    fn look(&mut self, address: SocketAddr) -> Result<(), Amiss> {
-        Err(match self.routing.reach(address.ip()) {
+    fn look(&mut self, protocol: Protocol, address: SocketAddr) -> Result<(), Amiss> {
+        let number = match protocol {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+        };
+        Err(match self.routing.reach(number, address) {
             Ok(Reach::Elsewhere) => return Ok(()),
             Ok(Reach::Here) => Amiss::Denied(Denial::Host),
             Ok(Reach::Broadcast) => Amiss::Denied(Denial::Special(Special::Broadcast)),

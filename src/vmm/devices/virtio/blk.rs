@@ -6,7 +6,7 @@
 
 mod verified;
 
-use super::{Active, DeviceKind, F_EVENT_IDX, F_VERSION_1, VirtioDevice, copy_config};
+use super::{Active, DeviceKind, F_EVENT_IDX, F_VERSION_1, Served, VirtioDevice, copy_config};
 use crate::sys::positioned::{read_at, write_at};
 use crate::vmm::memory::GuestRam;
 use crate::vmm::spec::{DiskAccess, DiskSpec};
@@ -28,8 +28,10 @@ const SEGMENTS_MAX: u32 = QUEUE_SIZE as u32 - 2;
 const SIZE_MAX: u32 = 64 << 10;
 /// Bytes of a request: without this bound, 126 descriptors of 4 GiB could name the same memory again and again.
 const REQUEST_MAX: u64 = SEGMENTS_MAX as u64 * SIZE_MAX as u64;
-/// Requests served before other devices have their turn.
-const TURN: u16 = 16;
+/// Bytes moved before other devices, the control channel among them, have their turn; the last request of a turn may exceed it.
+const TURN: u32 = 4 << 20;
+/// A request of none costs something, too: there are 16 to a turn at most.
+const LEAST: u32 = TURN / 16;
 
 const F_SIZE_MAX: u64 = 1 << 1;
 const F_SEG_MAX: u64 = 1 << 2;
@@ -163,9 +165,11 @@ fn split_off_status(input: &mut Vec<Buffer>) -> Option<GuestAddress> {
     last.address.checked_add(last.length as u64)
 }
 
-/// Serves one request; returns the number of bytes written to guest memory, the status included.
-fn serve(disk: &mut Disk, ram: &GuestRam, chain: DescriptorChain<&GuestRam>) -> u32 {
-    let Some(request) = Request::parse(ram, chain) else { return 0 };
+/// Serves one request. The status counts among what is written; what is moved in either direction is the cost.
+fn serve(disk: &mut Disk, ram: &GuestRam, chain: DescriptorChain<&GuestRam>) -> Served {
+    let Some(request) = Request::parse(ram, chain) else { return Served { written: 0, cost: LEAST } };
+    let bytes = request.input.iter().chain(&request.output).fold(0, |sum: usize, data| sum.saturating_add(data.length));
+    let cost = u32::try_from(bytes).unwrap_or(u32::MAX).max(LEAST);
     let (code, written) = match disk.execute(ram, &request) {
         Ok(written) => (status::OK, written),
         Err(Refusal::Io) => (status::IO_ERROR, 0),
@@ -175,7 +179,8 @@ fn serve(disk: &mut Disk, ram: &GuestRam, chain: DescriptorChain<&GuestRam>) -> 
         }
         Err(Refusal::Unsupported) => (status::UNSUPPORTED, 0),
     };
-    if ram.write_obj(code, request.status).is_ok() { written.saturating_add(1) } else { 0 }
+    let told = ram.write_obj(code, request.status).is_ok();
+    Served { written: if told { written.saturating_add(1) } else { 0 }, cost }
 }
 
 enum Refusal {

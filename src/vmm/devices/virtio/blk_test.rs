@@ -396,3 +396,30 @@ fn a_request_that_names_the_same_memory_over_and_over_is_cut_off_by_its_length()
     let more = [Buffer { length: 128 << 10, ..room }; 64];
     assert_eq!(submit(&mut driver, request::IN, 0, &more), (1, IO_ERROR));
 }
+
+#[test]
+fn a_turn_ends_by_bytes_or_by_requests_and_is_come_back_to() {
+    let mut file = disk_file();
+    file.set_len(64 << 20).unwrap();
+    file.rewind().unwrap();
+    let mut driver = disk(&file, true);
+    let room = driver.room(128 << 10);
+    let ask = |driver: &mut FakeDriver<Block>, pieces: usize| {
+        let chain = [driver.data(&header(request::IN, 0))].into_iter().chain(vec![room; pieces]);
+        let chain: Vec<Buffer> = chain.chain([driver.room(1)]).collect();
+        driver.add(0, &chain);
+    };
+    // A MiB each.
+    (0..12).for_each(|_| ask(&mut driver, 8));
+    driver.device().queue_notified(0);
+    assert_eq!((driver.used(0).len(), driver.rung()), (4, Some(0)));
+    driver.device().queue_notified(0);
+    assert_eq!((driver.used(0).len(), driver.rung()), (4, Some(0)));
+    driver.kick(0);
+    assert_eq!(driver.used(0).len(), 4);
+    (0..40).for_each(|_| ask(&mut driver, 1));
+    driver.device().queue_notified(0);
+    assert_eq!((driver.used(0).len(), driver.rung()), (16, Some(0)));
+    driver.kick(0);
+    assert_eq!((driver.used(0).len(), driver.rung()), (24, None));
+}

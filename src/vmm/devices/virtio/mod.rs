@@ -39,6 +39,15 @@ pub const F_VERSION_1: u64 = 1 << 32;
 /// VIRTIO_F_EVENT_IDX (§2.7.10): both sides say when they want to hear of progress, which saves exits and interrupts.
 pub const F_EVENT_IDX: u64 = 1 << 29;
 
+/// What became of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// Bytes written to guest memory.
+    pub written: u32,
+    /// Of the budget of [`Active::drain_some`], at least 1.
+    pub cost: u32,
+}
+
 /// What a device owns while the driver runs it.
 pub struct Active {
     pub ram: GuestRam,
@@ -56,22 +65,22 @@ impl Active {
     ///
     /// At most a ring's worth at once: a guest that refills its ring as fast as it is emptied must not keep the event loop from the
     /// other devices and from the launcher. What is left is come back to.
-    pub fn drain(&mut self, index: usize, handle: impl FnMut(&GuestRam, DescriptorChain<&GuestRam>) -> u32) {
-        if self.drain_some(index, u16::MAX, handle) {
+    pub fn drain(&mut self, index: usize, mut handle: impl FnMut(&GuestRam, DescriptorChain<&GuestRam>) -> u32) {
+        let ring = self.queues.get(index).map_or(0, |queue| queue.size().into());
+        if self.drain_some(index, ring, |ram, chain| Served { written: handle(ram, chain), cost: 1 }) {
             self.signal_used([index]);
         }
     }
 
-    /// The same for at most `limit` chains, without the interrupt; true if any chain was given back.
+    /// The same without the interrupt, until what chains have cost comes to `budget`; true if any chain was given back.
     pub fn drain_some(
         &mut self,
         index: usize,
-        limit: u16,
-        mut handle: impl FnMut(&GuestRam, DescriptorChain<&GuestRam>) -> u32,
+        mut budget: u32,
+        mut handle: impl FnMut(&GuestRam, DescriptorChain<&GuestRam>) -> Served,
     ) -> bool {
         // A queue that was never set up has its rings at address zero, where the guest keeps something else.
         let Some(queue) = self.queues.get_mut(index).filter(|queue| queue.ready()) else { return false };
-        let mut budget = queue.size().min(limit);
         let mut used = false;
         let mut fruitless = false;
         loop {
@@ -81,9 +90,9 @@ impl Active {
             while budget > 0
                 && let Some(chain) = queue.pop_descriptor_chain(&self.ram)
             {
-                budget -= 1;
                 let head = chain.head_index();
-                let written = handle(&self.ram, chain);
+                let Served { written, cost } = handle(&self.ram, chain);
+                budget = budget.saturating_sub(cost.max(1));
                 used |= queue.add_used(&self.ram, head, written).is_ok();
             }
             if budget == 0 {

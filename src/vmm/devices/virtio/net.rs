@@ -4,7 +4,7 @@
 //! copied once, into as many receive buffers as they need. At worst a guest loses its own frames. One call moves a bounded number of
 //! them, as [`Active::drain`] does. Runs on the event loop's thread.
 
-use super::{Active, DeviceKind, F_EVENT_IDX, F_VERSION_1, VirtioDevice, copy_config};
+use super::{Active, DeviceKind, F_EVENT_IDX, F_VERSION_1, Served, VirtioDevice, copy_config};
 use crate::vmm::memory::GuestRam;
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT as _, QueueT as _};
@@ -157,9 +157,9 @@ impl<B: FrameBackend> Net<B> {
         // With no quota left, the backend's own event brings us back here when there is some.
         let quota = backend.quota().min(BUDGET);
         quota > 0
-            && active.drain_some(TX_QUEUE, quota, |ram, chain| {
+            && active.drain_some(TX_QUEUE, quota.into(), |ram, chain| {
                 frame(ram, chain).iter().for_each(|frame| backend.receive(frame));
-                0
+                Served { written: 0, cost: 1 }
             })
     }
 
@@ -259,11 +259,13 @@ impl<'a> Room<'a> {
     }
 
     /// Pops buffers for `length` bytes. If there are too few, or the one that a driver without mergeable buffers gets is too small,
-    /// puts them back; a frame that no buffer of such a driver holds is lost with the buffer that it should have gone into.
+    /// puts them back; a frame that no buffer of such a driver holds is lost with the buffer that it should have gone into. So is one that
+    /// the whole ring does not hold: there is no more to wait for, and a guest that offers the same buffers again while we look must not
+    /// keep us here.
     fn gather(&mut self, length: usize) -> bool {
         self.buffers.clear();
         let mut room = 0;
-        while room < length {
+        while room < length && self.buffers.len() < self.queue.size().into() {
             let Some(buffer) = self.pop() else {
                 for _ in self.buffers.drain(..) {
                     self.queue.go_to_previous_position();

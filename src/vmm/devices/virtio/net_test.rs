@@ -218,6 +218,33 @@ fn without_mergeable_buffers_a_frame_has_one_or_is_lost_with_it() {
 }
 
 #[test]
+fn a_ring_of_buffers_without_room_costs_the_guest_a_frame_and_holds_nothing_up() {
+    let mut guest = guest();
+    let nothing = guest.data(&[0; 4]);
+    for _ in 0..QUEUE_SIZE - 1 {
+        guest.add(RX_QUEUE, &[nothing]);
+    }
+    guest.kick(RX_QUEUE);
+    give(&guest, plain(100));
+    assert_eq!(guest.used(RX_QUEUE), [], "the last one may have room");
+    guest.add(RX_QUEUE, &[nothing]);
+    guest.kick(RX_QUEUE);
+    let used = guest.used(RX_QUEUE);
+    assert_eq!(used.len(), usize::from(QUEUE_SIZE));
+    assert!(used.iter().all(|used| used.written == 0));
+    assert_eq!(guest.bytes(nothing), [0; 4]);
+    let room = guest.room(200);
+    guest.add(RX_QUEUE, &[nothing]);
+    guest.add(RX_QUEUE, &[room]);
+    guest.kick(RX_QUEUE);
+    assert_eq!(guest.used(RX_QUEUE), [], "that frame is gone");
+    give(&guest, plain(100));
+    let written: Vec<_> = guest.used(RX_QUEUE).iter().map(|used| used.written).collect();
+    assert_eq!(written, [0, 116]);
+    assert_eq!(guest.bytes(room)[10..12], [2, 0], "buffers of the frame, the empty one among them");
+}
+
+#[test]
 fn a_turn_is_bounded_in_both_directions_and_comes_back() {
     let mut guest = guest();
     let turn = |guest: &FakeDriver<Net<Wire>>| guest.device().queue_notified(0);
