@@ -242,6 +242,10 @@ fn the_host_is_in_no_range_under_whatever_address_it_is_given() {
         // Elsewhere is where it was: nobody is there, but it is not the host.
         let elsewhere = monitor.connect(201, Protocol::Udp, at("198.51.100.77".parse().unwrap()));
         elsewhere.unwrap();
+        // But for a rule that takes this protocol and port to the host; without it nobody would have answered.
+        let turned = "198.51.100.77:8081".parse().unwrap();
+        assert_eq!(monitor.tcp(202, turned).map(drop), Err(Cause::Denied));
+        monitor.connect(203, Protocol::Udp, turned).unwrap();
         for (address, listener) in own.iter().zip(&listeners) {
             listener.set_nonblocking(true).unwrap();
             assert_eq!(listener.accept().is_ok(), *address == own[2], "{address} was not even tried");
@@ -254,6 +258,8 @@ fn the_host_is_in_no_range_under_whatever_address_it_is_given() {
         ip("addr add 198.51.100.3/24 dev here");
         ip("addr add 198.51.100.9/24 dev here");
         ip("route add local 203.0.113.0/24 dev lo");
+        ip("rule add ipproto tcp dport 8081 lookup 77");
+        ip("route add local 198.51.100.0/24 dev lo table 77");
         added.send(()).unwrap();
         std::future::pending::<()>().await;
     };
