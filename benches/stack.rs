@@ -145,7 +145,9 @@ fn connections(criterion: &mut Criterion) {
 /// What the broker asks the kernel before it connects to an address that only a range allows.
 fn route(criterion: &mut Criterion) {
     let mut routing = Routing::open().expect("netlink");
-    criterion.bench_function("broker/route_of_an_address", |bencher| bencher.iter(|| routing.reach(SERVER.into())));
+    criterion.bench_function("broker/route_of_an_address", |bencher| {
+        bencher.iter(|| routing.reach(6, (SERVER, 443).into()))
+    });
 }
 
 criterion_group!(benches, guest_to_host, host_to_guest, connections, route);

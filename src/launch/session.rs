@@ -104,16 +104,18 @@ impl Session {
         stdin: bool,
     ) -> Result<Self, LaunchError> {
         let (report, written) = mpsc::unbounded_channel();
-        let lent =
-            terminal.map(|_| Lent::to_guest(stdin).map_err(host("switch the terminal to raw mode"))).transpose()?;
+        let stdout = Downstream::start(OutputStream::Stdout, report.clone())?;
+        let stderr = Downstream::start(OutputStream::Stderr, report)?;
+        let lend = |_| Lent::to_guest(stdin, stdout.output.gate()).map_err(host("switch the terminal to raw mode"));
+        let lent = terminal.map(lend).transpose()?;
         let chunks = if stdin { Some(read_stdin().map_err(host("read standard input"))?) } else { None };
         let room = guest.sender.room();
         let session = Self {
             guest,
             signals,
             stdin: Stdin { room, chunks, waiting: Vec::new(), window: Window::new() },
-            stdout: Downstream::start(OutputStream::Stdout, report.clone())?,
-            stderr: Downstream::start(OutputStream::Stderr, report)?,
+            stdout,
+            stderr,
             written,
             terminal: terminal.is_some(),
             _lent: lent,

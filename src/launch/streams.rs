@@ -7,7 +7,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::sync::mpsc as blocking;
+use std::sync::{Arc, Mutex, PoisonError, mpsc as blocking};
 use std::thread;
 use tokio::sync::mpsc;
 
@@ -52,9 +52,28 @@ pub enum Written {
     Failed(io::Error),
 }
 
+/// What an output is written through: whoever shuts it has the last word.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<Mutex<bool>>);
+
+impl Gate {
+    /// Waits until what is being written is out; of what comes later, nothing is.
+    pub fn shut<T>(&self, last: impl FnOnce() -> T) -> T {
+        let mut shut = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *shut = true;
+        last()
+    }
+
+    fn pass(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let shut = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if *shut { Ok(()) } else { write() }
+    }
+}
+
 /// Writes one output on a thread.
 pub struct Output {
     queue: blocking::Sender<Vec<u8>>,
+    gate: Gate,
 }
 
 impl Output {
@@ -64,13 +83,20 @@ impl Output {
     /// When the thread cannot be started.
     pub fn start(stream: OutputStream, report: mpsc::UnboundedSender<Written>) -> io::Result<Self> {
         let (queue, chunks) = blocking::channel::<Vec<u8>>();
+        let gate = Gate::default();
+        let passed = gate.clone();
         let name = if stream == OutputStream::Stdout { "stdout" } else { "stderr" };
         thread::Builder::new().name(name.into()).spawn(move || match stream {
             // Descriptors of our own: std's locks would be held for the whole session, and others print too.
-            OutputStream::Stdout => write_all(&chunks, io::stdout().as_fd(), stream, &report),
-            OutputStream::Stderr => write_all(&chunks, io::stderr().as_fd(), stream, &report),
+            OutputStream::Stdout => write_all(&chunks, io::stdout().as_fd(), stream, &passed, &report),
+            OutputStream::Stderr => write_all(&chunks, io::stderr().as_fd(), stream, &passed, &report),
         })?;
-        Ok(Self { queue })
+        Ok(Self { queue, gate })
+    }
+
+    #[must_use]
+    pub fn gate(&self) -> Gate {
+        self.gate.clone()
     }
 
     pub fn write(&self, bytes: Vec<u8>) {
@@ -102,6 +128,7 @@ fn write_all(
     chunks: &blocking::Receiver<Vec<u8>>,
     to: BorrowedFd<'_>,
     stream: OutputStream,
+    gate: &Gate,
     report: &mpsc::UnboundedSender<Written>,
 ) {
     let mut to = match to.try_clone_to_owned().map(File::from) {
@@ -110,7 +137,7 @@ fn write_all(
     };
     let mut open = true;
     for chunk in chunks {
-        let result = if open { write_whole(&mut to, &chunk) } else { Ok(()) };
+        let result = if open { gate.pass(|| write_whole(&mut to, &chunk)) } else { Ok(()) };
         if let Err(error) = result {
             open = false;
             let closed = error.kind() == io::ErrorKind::BrokenPipe;
@@ -118,5 +145,32 @@ fn write_all(
         }
         // What can no longer be written is disposed of all the same: the guest is told by a closed pipe, not by a stall.
         let _ = report.send(Written::Bytes(stream, chunk.len()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_comes_behind_what_a_gate_was_shut_with() {
+        let (gate, written) = (Gate::default(), Arc::new(Mutex::new(vec![])));
+        let (passed, out) = (gate.clone(), Arc::clone(&written));
+        let (begun, writing) = blocking::channel();
+        let writer = thread::spawn(move || {
+            for piece in 0..10_000 {
+                let write = || {
+                    out.lock().unwrap().push(piece);
+                    let _ = begun.send(());
+                    Ok(())
+                };
+                passed.pass(write).unwrap();
+            }
+        });
+        writing.recv().unwrap();
+        gate.shut(|| written.lock().unwrap().push(-1));
+        writer.join().unwrap();
+        gate.pass(|| panic!("it is shut")).unwrap();
+        assert_eq!(written.lock().unwrap().last(), Some(&-1));
     }
 }

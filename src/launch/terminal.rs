@@ -1,5 +1,6 @@
 //! The caller's terminal: its size, and what a guest does to it, which is undone on every way out.
 
+use super::streams::Gate;
 use bottle_protocol::WindowSize;
 use nix::fcntl::OFlag;
 use nix::sys::termios::{FlushArg, SetArg, cfmakeraw, tcflush, tcgetattr, tcsetattr};
@@ -44,16 +45,16 @@ pub fn is_controlling() -> bool {
 pub struct Lent {
     /// What standard input was before raw mode, if it is a terminal and the guest's.
     input: Option<libc::termios>,
-    /// Whether the guest's output goes to a terminal, which it can tell to do other things than show text.
-    output: bool,
+    /// What the guest's output goes through to a terminal, which it can tell to do other things than show text.
+    output: Option<Gate>,
 }
 
 impl Lent {
-    /// With `input`, standard input is in raw mode from now on, if it is a terminal.
+    /// With `input`, standard input is in raw mode from now on, if it is a terminal. Standard output goes through `output`.
     ///
     /// # Errors
     /// When the terminal refuses.
-    pub fn to_guest(input: bool) -> io::Result<Self> {
+    pub fn to_guest(input: bool, output: Gate) -> io::Result<Self> {
         let stdin = io::stdin();
         let before = if input && stdin.is_terminal() { Some(tcgetattr(stdin.as_fd())?) } else { None };
         if let Some(before) = &before {
@@ -61,10 +62,11 @@ impl Lent {
             cfmakeraw(&mut raw);
             tcsetattr(stdin.as_fd(), SetArg::TCSADRAIN, &raw)?;
         }
-        let (input, output) = (before.map(Into::into), io::stdout().is_terminal());
+        let (input, output) = (before.map(Into::into), io::stdout().is_terminal().then_some(output));
+        let for_panic = output.clone();
         let earlier = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            take_back(input, output);
+            take_back(input, for_panic.as_ref());
             earlier(panic);
         }));
         Ok(Self { input, output })
@@ -73,13 +75,13 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        take_back(self.input, self.output);
+        take_back(self.input, self.output.as_ref());
     }
 }
 
 /// A terminal that has gone away needs nothing of this, and says so.
-fn take_back(input: Option<libc::termios>, output: bool) {
-    if output && reset_screen() {
+fn take_back(input: Option<libc::termios>, output: Option<&Gate>) {
+    if output.is_some_and(reset_screen) {
         forget_answers();
     }
     if let Some(before) = input {
@@ -92,11 +94,13 @@ const LAST_WRITE: Duration = Duration::from_millis(500);
 const LAST_ANSWER: Duration = Duration::from_millis(50);
 
 /// True if it is written. On a thread of its own: a terminal that was stopped (^S) takes nothing, and the bottle has to end.
-fn reset_screen() -> bool {
+fn reset_screen(output: &Gate) -> bool {
     let (report, written) = mpsc::channel();
+    let output = output.clone();
     let write = move || {
         let terminal = io::stdout().as_fd().try_clone_to_owned().map(File::from);
-        let _ = report.send(terminal.and_then(|mut terminal| terminal.write_all(RESET.as_bytes())).is_ok());
+        let reset = || terminal.and_then(|mut terminal| terminal.write_all(RESET.as_bytes()));
+        let _ = report.send(output.shut(reset).is_ok());
     };
     let thread = thread::Builder::new().name("reset".into()).spawn(write);
     thread.is_ok() && written.recv_timeout(LAST_WRITE).unwrap_or(false)
