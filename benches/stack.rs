@@ -146,7 +146,7 @@ fn connections(criterion: &mut Criterion) {
 fn route(criterion: &mut Criterion) {
     let mut routing = Routing::open().expect("netlink");
     criterion.bench_function("broker/route_of_an_address", |bencher| {
-        bencher.iter(|| routing.reach(6, (SERVER, 443).into()))
+        bencher.iter(|| routing.reach(6, (SERVER, 443).into()));
     });
 }
 
