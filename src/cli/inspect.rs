@@ -6,7 +6,7 @@ use super::out;
 use super::progress;
 use super::report::{Failure, note};
 use crate::image::artifact::{Artifact, ArtifactError, Manifest};
-use crate::image::{self, Cache, ImageError};
+use crate::image::{self, Cache, Entry, ImageError};
 use indicatif::HumanBytes;
 use serde::Serialize;
 use std::os::unix::ffi::OsStrExt as _;
@@ -63,8 +63,25 @@ fn find(name: &Path) -> Result<Artifact, Failure> {
     if let Some(other) = cache.as_ref().filter(|_| !is_path).and_then(|cache| namesake(name, cache)) {
         note(&other);
     }
-    let remembered = cache.and_then(|cache| image::recall(name, &cache));
-    remembered.map_or_else(|| image::open_artifact(name).map_err(judged), Ok)
+    if let Some(remembered) = cache.as_ref().and_then(|cache| image::recall(name, cache)) {
+        return Ok(remembered);
+    }
+    let no_artifact = match image::open_artifact(name) {
+        Err(error @ ImageError::Artifact { source: ArtifactError::NotAnArtifact | ArtifactError::Read(_), .. }) => {
+            error
+        }
+        opened => return opened.map_err(judged),
+    };
+    match cache.and_then(|cache| cache.find(&name.canonicalize().ok()?.to_string_lossy()).ok()) {
+        Some(Entry { artifact, .. }) => {
+            note(&format!(
+                "`{}` may have changed since: this is what it was when `run` last packed it",
+                name.display()
+            ));
+            Ok(artifact)
+        }
+        None => Err(judged(no_artifact)),
+    }
 }
 
 /// What to say of other images that the cache has under the name of a file.

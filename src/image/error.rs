@@ -55,8 +55,10 @@ pub enum ImageError {
     NotADigest { name: String, found: String },
     #[error("the archive holds no image")]
     NoImages,
-    #[error("the archive holds {} images: {}", names.len(), names.join(", "))]
+    #[error("there are {} images in it: {}", names.len(), listed(names))]
     ManyImages { names: Vec<String> },
+    #[error("there is no image called `{name}` in it{}", but(names))]
+    NoSuchName { name: String, names: Vec<String> },
     #[error("the image is for {}, not for {wanted}", found.join(", "))]
     Platform { wanted: String, found: Vec<String> },
     #[error("image indexes are nested more than {limit} deep")]
@@ -130,7 +132,16 @@ impl ImageError {
             Self::Empty { .. } => "did the command that was to write the image fail?",
             Self::Compression { .. } => "archives may be plain or compressed with gzip or zstd",
             Self::Archive { source: TarError::Truncated { .. }, .. } => "save the image again: its end is missing",
-            Self::ManyImages { .. } => "save only one of them: `docker save NAME -o FILE`",
+            Self::ManyImages { names } => {
+                let first = names.first().map_or("NAME", String::as_str);
+                return Some(format!(
+                    "name one of them behind the path and a colon: `PATH:{first}`; of what comes through a pipe, save only that one"
+                ));
+            }
+            Self::NoSuchName { names, .. } if names.is_empty() => {
+                "its images have no names: leave out the colon and what follows it"
+            }
+            Self::NoSuchName { .. } => "name one of these behind the path and a colon",
             Self::Platform { .. } => "pull or build it for the right platform: `--platform linux/amd64`",
             Self::Digest { .. } => "the image is damaged: save or copy it again",
             Self::NoSpace { .. } => {
@@ -174,6 +185,20 @@ impl ImageError {
         };
         Some(hint.to_owned())
     }
+}
+
+/// As many of them as can be read; an index may have thousands.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+fn but(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!(", but {}", listed(names)) }
 }
 
 /// As skopeo and podman name files.

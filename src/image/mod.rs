@@ -4,6 +4,7 @@
 //! one file; none of it is ever used as a path of the host. Knows nothing of machines or bottles.
 //!
 //! ```text
+//! named       path → archive or layout, and one of its images
 //! reference   archive or layout → documents → configuration and layers     (parts, config)
 //! layered     layers → entries, digests checked → one tree                 (layer, tar, stream, merge, tree)
 //! pack        tree and bytes → root file system                            (erofs)
@@ -29,6 +30,7 @@ mod layer;
 mod layered;
 mod limits;
 mod merge;
+mod named;
 mod opener;
 mod output;
 mod pack;
@@ -60,7 +62,7 @@ use cache::Key;
 use default_root::DefaultRoot;
 use opener::{OURS, Opener, Target};
 use pack::Identity;
-use reference::OCI_INDEX;
+use reference::is_layout;
 
 use crate::progress::Progress;
 
@@ -68,7 +70,14 @@ use crate::progress::Progress;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     Stdin,
+    /// `PATH`, or `PATH:NAME` of an archive or a layout that holds several.
     Path(PathBuf),
+}
+
+/// Is there anything that [`Source::Path`] may mean?
+#[must_use]
+pub fn exists(path: &Path) -> bool {
+    named::split(path).0.exists()
 }
 
 /// Makes the image at `source` bootable, or finds that it was made so before. An artifact is taken where it lies.
@@ -89,7 +98,7 @@ pub fn open_limited(
 /// Packs the image at `source` into a file. What the cache has is copied from there; the cache itself stays as it is.
 pub fn pack(source: &Source, output: &Output, cache: &Cache, progress: &dyn Progress) -> Result<Artifact, ImageError> {
     if let Source::Path(path) = source {
-        output.check_against(path)?;
+        output.check_against(named::split(path).0)?;
     }
     output.check()?;
     let opener = Opener { cache, limits: &Limits::default(), progress, target: Target::File(output) };
@@ -105,13 +114,14 @@ pub fn open_artifact(path: &Path) -> Result<Artifact, ImageError> {
 
 /// What the file or directory at `path` came to when it was last opened, if it has not changed since.
 pub fn recall(path: &Path, cache: &Cache) -> Option<Artifact> {
+    let (path, name) = named::split(path);
     let path = path.canonicalize().ok()?;
     let key = match path.metadata().ok()? {
         metadata if metadata.is_file() => Key::of_file(&path),
-        _ if path.join(OCI_INDEX).is_file() => Key::of_layout(&path),
+        _ if is_layout(&path) => Key::of_layout(&path),
         _ => return None,
     };
-    cache.recall(&key.ok()?)
+    cache.recall(&key.ok()?.of_image(name))
 }
 
 /// An image that another program has, and can export.

@@ -12,10 +12,11 @@ use super::config::ImageConfig;
 use super::error::ImageError;
 use super::layered::Layered;
 use super::limits::Limits;
+use super::named;
 use super::output::Output;
 use super::pack::{Contents, Identity, estimated_bytes, pack as pack_root};
 use super::parts::{self, Parts};
-use super::reference::{self, Described, OCI_INDEX, describe};
+use super::reference::{self, Described, describe, is_layout};
 use super::root_directory::{Scan, fingerprint};
 use super::stream::{Compression, FileRange, Meter, Metered};
 use super::tree::Tree;
@@ -54,39 +55,41 @@ impl Opener<'_> {
         }
     }
 
-    fn path(&self, path: &Path) -> Result<Artifact, ImageError> {
-        let failed = |source| ImageError::Io { action: "open", path: path.to_owned(), source };
+    fn path(&self, given: &Path) -> Result<Artifact, ImageError> {
+        let failed = |source| ImageError::Io { action: "open", path: given.to_owned(), source };
+        let (path, name) = named::split(given);
         let path = &path.canonicalize().map_err(failed)?;
         let metadata = path.metadata().map_err(failed)?;
         if metadata.is_file() {
-            return self.archive_file(path);
+            return self.archive_file(path, name);
         }
         if !metadata.is_dir() {
             // A fifo, or what a shell makes of `<(command)`.
             let stream = File::open(path).map_err(failed)?;
             return self.stream(stream, path, failed);
         }
-        if path.join(OCI_INDEX).is_file() && path.join("oci-layout").is_file() {
-            return self.layout(path);
+        if is_layout(path) {
+            return self.layout(path, name);
         }
         self.root_directory(path, &metadata)
     }
 
-    fn archive_file(&self, path: &Path) -> Result<Artifact, ImageError> {
-        let look =
-            || Key::of_file(path).map_err(|source| ImageError::Io { action: "open", path: path.to_owned(), source });
+    fn archive_file(&self, path: &Path, name: Option<&str>) -> Result<Artifact, ImageError> {
+        let failed = |source| ImageError::Io { action: "open", path: path.to_owned(), source };
+        let look = || Key::of_file(path).map(|key| key.of_image(name)).map_err(failed);
         let key = look()?;
         if let Some(image) = self.cache.recall(&key) {
             return Ok(image);
         }
-        let failed = |source| ImageError::Io { action: "open", path: path.to_owned(), source };
         let file = File::open(path).map_err(failed)?;
         if claims_to_be_one(&file).map_err(failed)? {
-            return self.artifact_of(file, path);
+            let nameless = |name: &str| ImageError::NoSuchName { name: name.to_owned(), names: Vec::new() };
+            return name.map_or_else(|| self.artifact_of(file, path), |name| Err(nameless(name)));
         }
         self.remembered(&key, || {
             let range = FileRange::whole(file).map_err(failed)?;
-            self.archive(range, &path.display().to_string(), &|| same(path, look()?.is_of_the_same(&key)))
+            let unchanged = || same(path, look()?.is_of_the_same(&key));
+            self.archive(range, (&path.display().to_string(), name), &unchanged)
         })
     }
 
@@ -104,7 +107,7 @@ impl Opener<'_> {
         let exported = self.draft()?.into_file();
         export(&exported)?;
         let exported = FileRange::whole(exported).map_err(|source| self.unwritable(source))?;
-        let image = self.archive(exported, &name, OURS)?;
+        let image = self.archive(exported, (&name, None), OURS)?;
         if matches!(self.target, Target::Cache) && (held.pinned || image.manifest().source.id == id) {
             // Without it the image may be exported again the next time.
             let _forgotten = self.cache.remember(&key, &image);
@@ -127,17 +130,18 @@ impl Opener<'_> {
     }
 
     /// A layout's blobs are named by their digests: it is what its index says. While they are read they may change all the same.
-    fn layout(&self, path: &Path) -> Result<Artifact, ImageError> {
+    fn layout(&self, path: &Path, name: Option<&str>) -> Result<Artifact, ImageError> {
         let failed = |source| ImageError::Io { action: "read", path: path.to_owned(), source };
-        let key = Key::of_layout(path).map_err(failed)?;
+        let key = Key::of_layout(path).map_err(failed)?.of_image(name);
         self.remembered(&key, || {
             let origin = path.display().to_string();
-            let described = describe(&Parts::Directory(path.to_owned()))?.ok_or(ImageError::NotAnImage { origin })?;
+            let described = describe(&Parts::Directory(path.to_owned()), name)?;
+            let described = described.ok_or(ImageError::NotAnImage { origin })?;
             let blobs: Vec<_> = described.layers.iter().map(|layer| layer.blob.clone()).collect();
             let look = || blobs.iter().map(FileRange::state).collect::<io::Result<Vec<_>>>().map_err(failed);
             let before = look()?;
             let unchanged = || {
-                let index = Key::of_layout(path).map_err(failed)?;
+                let index = Key::of_layout(path).map_err(failed)?.of_image(name);
                 same(path, index.is_of_the_same(&key) && look()? == before)
             };
             self.described(described, &unchanged)
@@ -175,10 +179,16 @@ impl Opener<'_> {
         if claims_to_be_one(&kept).map_err(failed)? {
             return self.artifact_of(kept, origin);
         }
-        self.archive(FileRange::whole(kept).map_err(failed)?, &origin.display().to_string(), OURS)
+        self.archive(FileRange::whole(kept).map_err(failed)?, (&origin.display().to_string(), None), OURS)
     }
 
-    fn archive(&self, file: FileRange, origin: &str, unchanged: Unchanged<'_>) -> Result<Artifact, ImageError> {
+    /// The image in an archive that is called `origin`; the one with that name, if there is one.
+    fn archive(
+        &self,
+        file: FileRange,
+        (origin, name): (&str, Option<&str>),
+        unchanged: Unchanged<'_>,
+    ) -> Result<Artifact, ImageError> {
         let origin = || origin.to_owned();
         if file.len() == 0 {
             return Err(ImageError::Empty { origin: origin() });
@@ -194,7 +204,7 @@ impl Opener<'_> {
                 FileRange::whole(kept).map_err(unpack)?
             }
         };
-        let described = describe(&Parts::of_archive(file, &origin())?)?;
+        let described = describe(&Parts::of_archive(file, &origin())?, name)?;
         self.described(described.ok_or_else(|| ImageError::NotAnImage { origin: origin() })?, unchanged)
     }
 
@@ -311,7 +321,7 @@ impl Opener<'_> {
         }
         let image = make()?;
         // What a file was packed for is not in the cache.
-        if key.is_settled() && matches!(self.target, Target::Cache) {
+        if matches!(self.target, Target::Cache) {
             // Without it the source is read again the next time; the image is as good.
             let _forgotten = self.cache.remember(key, &image);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::image::testing::{
     Place, Tar, config_json, contents, docker_archive, layers, oci_parts, root_of, seen, whole,
 };
-use crate::image::{Artifact, Cache, Digest, ImageError, Output, Source, open, open_default_root, pack};
+use crate::image::{Artifact, Cache, Digest, ImageError, Output, Source, open, open_default_root, pack, recall};
 use crate::progress::{Progress, Silent};
 
 #[test]
@@ -228,14 +228,15 @@ fn docker_s_table_of_contents_in_a_layout_is_looked_at_too() {
 #[test]
 fn what_is_as_old_as_its_reading_is_read_again_however_long_that_took() {
     let place = Place::new();
-    let sources = || place.cached().iter().filter(|path| path.parent().unwrap().ends_with("sources")).count();
-    fs::write(place.path("image"), docker_archive(&layers())).unwrap();
+    let path = place.path("image");
+    let known = || recall(&path, &place.cache).map(|image| image.digest());
+    fs::write(&path, docker_archive(&layers())).unwrap();
     // Another change in the same tick would have the same time stamp, and must not go unnoticed.
     let slow = Meddler(|| std::thread::sleep(Duration::from_millis(100)));
-    open(&Source::Path(place.path("image")), &place.cache, &slow).unwrap();
-    assert_eq!(sources(), 0);
-    place.open_path("image").unwrap();
-    assert_eq!(sources(), 1);
+    let image = open(&Source::Path(path.clone()), &place.cache, &slow).unwrap().digest();
+    assert_eq!(known(), None);
+    assert_eq!(place.cache.find("image").unwrap().artifact.digest(), image, "it has its name all the same");
+    assert_eq!((place.open_path("image").unwrap().digest(), known()), (image, Some(image)));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::provider::ProviderRuntime;
 use super::spec::Host;
 use super::state::State;
 use crate::builder::Origin;
+use crate::image;
 use crate::manifest::provider::AgentProvider;
 
 /// An image's name, and the Dockerfile that it is built from, if it is.
@@ -52,7 +53,7 @@ pub(super) fn check(provider: &AgentProvider, runtime: &ProviderRuntime, host: &
     let there = |reference: &str, named_by| match reference {
         "-" => Ok(()),
         kept if Origin::parse(OsStr::new(kept)).is_some() => Ok(()),
-        path if Path::new(path).exists() => Ok(()),
+        path if image::exists(Path::new(path)) => Ok(()),
         path => Err(PlanError::NoImage { path: path.into(), named_by }),
     };
     if let Some(reference) = &host.image {

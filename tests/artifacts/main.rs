@@ -330,6 +330,22 @@ fn the_cache_is_listed_inspected_by_name_and_pruned() {
     assert_eq!(place.json(&["images", "--json"]), serde_json::json!([]));
 }
 
+/// As in `docker save … >x.tar; bottle-vmm run --image x.tar`: too young to be known again without being read, but nameless it is not.
+#[test]
+fn an_image_that_was_written_a_moment_ago_goes_by_its_name() {
+    let place = Place::new();
+    fs::write(place.path("root/young"), "written now").unwrap();
+    place.cache_it("root");
+    let listed = place.json(&["images", "--json"]);
+    let digest = listed[0]["digest"].as_str().unwrap();
+    assert!(place.succeeds(&["images"]).lines().nth(1).is_some_and(|line| line.starts_with("root ")));
+    let output = place.run(&["inspect", "./root"]);
+    assert!(succeeded(&output).contains(digest));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("`./root` may have changed since"));
+    assert_eq!(place.succeeds(&["images", "rm", "root"]).trim_end(), digest);
+    place.fails(&["inspect", "./root"], &["root"]);
+}
+
 /// The file is looked at, and of an image that is another thing it is said how to look at that.
 #[test]
 fn a_file_goes_before_an_image_of_its_name() {

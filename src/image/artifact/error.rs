@@ -55,7 +55,7 @@ impl ArtifactError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NotAnArtifact => Some(
-                "`bottle-vmm pack IMAGE -o FILE.bottle` makes one; an image that `run` or `pack` has taken once is found by its own path too",
+                "`bottle-vmm pack IMAGE -o FILE.bottle` makes one; an image that `run` has packed is found by its own path too",
             ),
             Self::Newer { .. } | Self::Unknown { .. } => {
                 Some("use a newer bottle-vmm, or pack the image again with this one")

@@ -26,7 +26,7 @@ pub(crate) struct Key {
     place: Digest,
     /// Changes when the source does.
     state: Digest,
-    /// May it be remembered? Judged by when it was made: what happened to the source since then is not in it.
+    /// Would a change be seen in it? Judged by when it was made: what happened to the source since then is not in it.
     settled: bool,
     /// What people call the source.
     name: PathBuf,
@@ -41,19 +41,28 @@ impl Key {
         Ok(Self { place: place(b"file", path), state: state(&metadata), settled, name: path.to_owned() })
     }
 
-    /// Of an OCI layout, which is what its index says; or docker's table of contents, should it have one.
+    /// Of a layout, which is what its tables of contents say: OCI's index, docker's or skopeo's manifest, or two of them.
     pub(crate) fn of_layout(path: &Path) -> io::Result<Self> {
-        let index = Self { name: path.to_owned(), ..Self::of_file(&path.join(OCI_INDEX))? };
-        match Self::of_file(&path.join(DOCKER_MANIFEST)) {
-            Ok(manifest) => {
-                let mut both = Digester::default();
-                both.part(index.state.bytes());
-                both.part(manifest.state.bytes());
-                Ok(Self { state: both.finish(), settled: index.settled && manifest.settled, ..index })
+        let (mut states, mut settled) = (Digester::default(), true);
+        for table in [OCI_INDEX, DOCKER_MANIFEST] {
+            match Self::of_file(&path.join(table)) {
+                Ok(key) => {
+                    states.part(key.state.bytes());
+                    settled &= key.settled;
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => states.part(b""),
+                Err(error) => return Err(error),
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(index),
-            Err(error) => Err(error),
         }
+        Ok(Self { place: place(b"layout", path), state: states.finish(), settled, name: path.to_owned() })
+    }
+
+    /// Of one image of several that the source holds.
+    pub(crate) fn of_image(self, name: Option<&str>) -> Self {
+        let Some(name) = name else { return self };
+        let mut path = self.name.into_os_string();
+        path.push(format!(":{name}"));
+        Self { place: place(b"named", Path::new(&path)), name: path.into(), ..self }
     }
 
     /// Of a directory that stands for itself.
@@ -72,10 +81,6 @@ impl Key {
         Self { place: place(b"default root", &self.name), name: DEFAULT_ROOT.into(), ..self.clone() }
     }
 
-    pub(crate) fn is_settled(&self) -> bool {
-        self.settled
-    }
-
     /// Is it of the same source, and is that still what it was?
     pub(crate) fn is_of_the_same(&self, other: &Self) -> bool {
         (self.place, self.state) == (other.place, other.state)
@@ -87,6 +92,11 @@ impl Key {
 
     pub(super) fn state(&self) -> Digest {
         self.state
+    }
+
+    /// The state, if what is seen of it later tells whether it is still that one.
+    pub(super) fn settled_state(&self) -> Option<Digest> {
+        self.settled.then_some(self.state)
     }
 
     pub(super) fn name(&self) -> String {

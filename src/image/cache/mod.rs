@@ -51,8 +51,8 @@ pub struct Cache {
 /// What a source came to.
 #[derive(Debug, Serialize, Deserialize)]
 struct Recollection {
-    /// See [`Key`].
-    state: Digest,
+    /// See [`Key`]; none of a source that was too young to be known again. It still has a name.
+    state: Option<Digest>,
     /// The image's ID.
     image: Digest,
     /// What people call the source.
@@ -123,7 +123,7 @@ impl Cache {
     /// What the source came to when it was last read, if it has not changed and its image is still there.
     pub(crate) fn recall(&self, key: &Key) -> Option<Artifact> {
         let recollection: Recollection = serde_json::from_slice(&fs::read(self.source(key)).ok()?).ok()?;
-        if recollection.state == key.state() { self.load(&recollection.image) } else { None }
+        if recollection.state? == key.state() { self.load(&recollection.image) } else { None }
     }
 
     /// The image called `id`, to be used. Whatever is wrong with it, it is then made anew.
@@ -171,9 +171,10 @@ impl Cache {
         }
     }
 
-    /// Notes what `key` came to, so that it need not be read again.
+    /// Notes what `key` came to: it need not be read again while it can be known again, and goes by its name.
     pub(crate) fn remember(&self, key: &Key, image: &Artifact) -> Result<(), ImageError> {
-        let recollection = Recollection { state: key.state(), image: image.manifest().source.id, name: key.name() };
+        let recollection =
+            Recollection { state: key.settled_state(), image: image.manifest().source.id, name: key.name() };
         let path = self.source(key);
         make_directory(&self.directory.join(SOURCES))?;
         let text = serde_json::to_vec(&recollection).map_err(|error| io_error("create", &path, error.into()))?;

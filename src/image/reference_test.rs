@@ -1,0 +1,129 @@
+use std::fs;
+
+use serde_json::json;
+
+use crate::image::testing::{Place, Tar, archive_of, config_json, seen};
+use crate::image::{Digest, ImageError, recall};
+
+/// A layout of images with one file each; the index names each as it is told to.
+fn layout_of(images: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
+    let mut parts = vec![("oci-layout".to_owned(), b"{}".to_vec())];
+    let mut keep = |bytes: Vec<u8>| {
+        let digest = Digest::of(&bytes);
+        parts.push((format!("blobs/sha256/{}", digest.hex()), bytes));
+        json!({ "digest": digest.to_string() })
+    };
+    let manifests: Vec<_> = images
+        .iter()
+        .map(|(name, text)| {
+            let layer = Tar::default().file("file", text.as_bytes()).finish();
+            let config = config_json(std::slice::from_ref(&layer));
+            let manifest = json!({ "config": keep(config), "layers": [keep(layer)] });
+            let mut descriptor = keep(manifest.to_string().into_bytes());
+            descriptor["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
+            descriptor
+        })
+        .collect();
+    parts.push(("index.json".to_owned(), json!({ "manifests": manifests }).to_string().into_bytes()));
+    parts
+}
+
+/// A docker archive of the same.
+fn docker_of(images: &[(&[&str], &str)]) -> Vec<u8> {
+    let mut tar = Tar::default();
+    let mut listed = Vec::new();
+    for (number, (tags, text)) in images.iter().enumerate() {
+        let layer = Tar::default().file("file", text.as_bytes()).finish();
+        let config = config_json(std::slice::from_ref(&layer));
+        tar = tar.file(&format!("{number}.json"), &config).file(&format!("{number}.tar"), &layer);
+        let (config, layer) = (format!("{number}.json"), format!("{number}.tar"));
+        listed.push(json!({ "Config": config, "RepoTags": tags, "Layers": [layer] }));
+    }
+    tar.file("manifest.json", json!(listed).to_string().as_bytes()).finish()
+}
+
+#[test]
+fn one_image_of_several_is_taken_by_its_name() {
+    let place = Place::new();
+    let parts = layout_of(&[("app:1", "one"), ("app:2", "two"), ("same", "two")]);
+    place.write_layout("layout", &parts);
+    fs::write(place.path("oci.tar"), archive_of(&parts)).unwrap();
+    fs::write(place.path("docker.tar"), docker_of(&[(&["app:1"], "one"), (&["app:2", "same"], "two")])).unwrap();
+    let text = |given: &str| seen(&place.open_path(given).unwrap(), "file").unwrap().data;
+    for source in ["layout", "oci.tar", "docker.tar"] {
+        for _ in 0..2 {
+            assert_eq!(text(&format!("{source}:app:1")), b"one", "{source}");
+            assert_eq!(text(&format!("{source}:app:2")), b"two", "{source}");
+            assert_eq!(text(&format!("{source}:same")), b"two", "{source}");
+        }
+        match place.open_path(source).unwrap_err() {
+            error @ ImageError::ManyImages { .. } => {
+                assert!(error.to_string().ends_with("2 images in it: app:1, app:2"), "{error}");
+                assert!(error.hint().unwrap().contains("`PATH:app:1`"));
+            }
+            other => panic!("{other:?}"),
+        }
+        match place.open_path(&format!("{source}:app:3")).unwrap_err() {
+            ImageError::NoSuchName { name, names } => {
+                assert_eq!((name.as_str(), names), ("app:3", vec!["app:1".to_owned(), "app:2".to_owned()]));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(text("docker.tar:1.json"), b"two", "what has no tag goes by its configuration");
+    let found = place.cache.find("layout:app:2").unwrap().artifact.digest();
+    std::thread::sleep(std::time::Duration::from_millis(60));
+    place.open_path("layout:app:2").unwrap();
+    assert_eq!(recall(&place.path("layout:app:2"), &place.cache).map(|image| image.digest()), Some(found));
+    assert!(recall(&place.path("layout:app:3"), &place.cache).is_none());
+}
+
+#[test]
+fn names_of_nested_indexes_are_those_of_what_they_hold() {
+    let place = Place::new();
+    let mut parts = layout_of(&[("one", "1"), ("two", "2")]);
+    let (_, inner) = parts.pop().unwrap();
+    // Of two images that go by one name each still has its digest.
+    let inner: serde_json::Value = serde_json::from_slice(&inner).unwrap();
+    let digests: Vec<_> = (0..2).map(|at| inner["manifests"][at]["digest"].as_str().unwrap().to_owned()).collect();
+    let inner = json!({ "manifests": digests.iter().map(|digest| json!({ "digest": digest })).collect::<Vec<_>>() });
+    let inner = inner.to_string().into_bytes();
+    let outer = json!({ "manifests": [{
+        "mediaType": "application/vnd.oci.image.index.v1+json", "digest": Digest::of(&inner).to_string(),
+        "annotations": { "org.opencontainers.image.ref.name": "both" },
+    }] });
+    parts.push((format!("blobs/sha256/{}", Digest::of(&inner).hex()), inner));
+    parts.push(("index.json".to_owned(), outer.to_string().into_bytes()));
+    place.write_layout("layout", &parts);
+    match place.open_path("layout:both").unwrap_err() {
+        ImageError::ManyImages { names } => assert_eq!(names, digests),
+        other => panic!("{other:?}"),
+    }
+    let image = place.open_path(&format!("layout:{}", digests[1])).unwrap();
+    assert_eq!(seen(&image, "file").unwrap().data, b"2");
+}
+
+/// As `skopeo copy … dir:DIR` writes it; a directory that only has such files is one that is to be the root.
+#[test]
+fn a_directory_of_skopeo_s_is_an_image() {
+    let place = Place::new();
+    let bare: Vec<_> = layout_of(&[("", "text")])
+        .into_iter()
+        .filter_map(|(name, bytes)| Some((name.strip_prefix("blobs/sha256/")?.to_owned(), bytes)))
+        .collect();
+    let mut parts = bare.clone();
+    parts.last_mut().unwrap().0 = "manifest.json".to_owned();
+    place.write_layout("root", &parts);
+    parts.push(("version".to_owned(), b"Directory Transport Version: 1.1\n".to_vec()));
+    place.write_layout("dir", &parts);
+    let image = place.open_path("dir").unwrap();
+    assert_eq!(seen(&image, "file").unwrap().data, b"text");
+    assert!(seen(&image, "manifest.json").is_none());
+    assert!(seen(&place.open_path("root").unwrap(), "manifest.json").is_some());
+    assert!(matches!(place.open_path("dir:latest"), Err(ImageError::NoSuchName { .. })));
+    // Its blobs are what their names say, or it is no image.
+    fs::write(place.path("dir").join(&bare[0].0), "{}").unwrap();
+    place.cache.prune(0, false).unwrap();
+    let error = place.open_path("dir").unwrap_err();
+    assert!(matches!(error, ImageError::Digest { .. } | ImageError::Layer { .. }), "{error:?}");
+}
