@@ -29,6 +29,11 @@ pub(crate) fn drafts() -> String {
     format!(".bottle-vmm-drafts-{}", geteuid())
 }
 
+/// No room, by whatever rule: the disk's, the quota's, the process's own.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
 #[derive(Debug)]
 pub(crate) struct Draft {
     file: File,

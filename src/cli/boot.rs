@@ -6,7 +6,7 @@
 
 use super::args::MachineArgs;
 use super::egress::{self, BundleWord};
-use super::env::Variables;
+use super::env::{EnvError, Variables};
 use super::report::{Failure, note};
 use super::run::{self, Kernel, MIB};
 use super::{fit, images, interrupt, sandbox};
@@ -18,7 +18,7 @@ use crate::launch::egress::Egress;
 use crate::launch::placing::{Placed, Placing};
 use crate::launch::session::Outcome;
 use crate::launch::timings::Timings;
-use crate::launch::{self, Bottle, Command, LaunchError, RootDisk};
+use crate::launch::{self, Bottle, Command, LaunchError};
 use crate::net::ledger::Ledger;
 use crate::plan::environment::{Origin as ValueOrigin, endpoints};
 use crate::plan::git_gate::GUEST_GITCONFIG;
@@ -28,7 +28,7 @@ use crate::sys::held_signals::HeldSignals;
 use bottle_protocol::{Hostname, StartStage};
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -58,7 +58,7 @@ pub(super) fn boot(
     let scratch = machine.disk.map(run::open_scratch).transpose()?;
     let tty = !headless && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let hostname = Hostname::new(&plan.machine_name).map_err(|error| Failure::new(error, None))?;
-    let env = environment(&plan, secrets, &image.manifest().config.env, machine.bundle.is_some(), tty);
+    let env = environment(&plan, secrets, &image.manifest().config.env, machine.bundle.is_some(), tty)?;
     let ledger = Arc::new(Mutex::new(Ledger::new(None)));
     let egress = match &machine.bundle {
         Some(word) => Some(Egress {
@@ -81,7 +81,7 @@ pub(super) fn boot(
         kernel,
         modules,
         kernel_args: String::new(),
-        root: RootDisk { tree: image.tree(), name: image.path().display().to_string(), file: image.into_file() },
+        root: run::root_disk(image),
         scratch,
         command: command(&plan, env, tty, !headless)?,
         console: machine.console,
@@ -104,7 +104,7 @@ pub(super) fn boot(
     if marked && !matches!(outcome, Ok(Outcome::Exited(_))) {
         state.mark()?; // it has not come to the end that it was marked for
     }
-    let outcome = outcome.map_err(|error| ended(error, &plan))?;
+    let outcome = outcome.map_err(|error| ended(error, &plan, machine.kernel.as_deref()))?;
     let stays = if matches!(outcome, Outcome::Interrupted(_)) { state.interrupted() } else { state.ended() };
     if stays {
         note(&format!("the bottle was kept: `bottle-vmm resume {}`", state.slug()));
@@ -112,27 +112,18 @@ pub(super) fn boot(
     Ok(ExitCode::from(outcome.exit_code()))
 }
 
-/// An error of `run`, with the way out that `start` has.
-fn with_hint(error: LaunchError, hint: String) -> Failure {
-    let code = error.exit_code();
-    Failure::new(error, Some(hint)).with_code(code)
-}
-
 /// Nobody has a bottle of that identity among those of this home.
 fn not_ours(error: ClaimError, plan: &BottlePlan) -> Failure {
     match error {
-        ClaimError::Taken { .. } => with_hint(
-            error.into(),
-            format!(
-                "it is of another BOT_BOTTLE_HOME: end that `{}` first, or `start` with another `--label`",
-                plan.slug
-            ),
-        ),
+        ClaimError::Taken { .. } => Failure::from(LaunchError::from(error)).with_hint(format!(
+            "it is of another BOT_BOTTLE_HOME: end that `{}` first, or `start` with another `--label`",
+            plan.slug
+        )),
         other => LaunchError::from(other).into(),
     }
 }
 
-fn ended(error: LaunchError, plan: &BottlePlan) -> Failure {
+fn ended(error: LaunchError, plan: &BottlePlan, kernel: Option<&Path>) -> Failure {
     let (user, home, image) = (plan.guest_user, plan.guest_home, &plan.agent_image_ref);
     let hint = match &error {
         LaunchError::Start { stage: StartStage::User, .. } => {
@@ -141,9 +132,9 @@ fn ended(error: LaunchError, plan: &BottlePlan) -> Failure {
         LaunchError::Start { stage: StartStage::NotFound, command, .. } => {
             format!("the image `{image}` is to have `{command}` in its PATH; BOT_BOTTLE_IMAGE names another image")
         }
-        _ => return error.into(),
+        _ => return run::of_kernel(error, kernel),
     };
-    with_hint(error, hint)
+    Failure::from(error).with_hint(hint)
 }
 
 fn of_builder(error: BuilderError) -> Failure {
@@ -180,8 +171,14 @@ fn host_variable(origin: &ValueOrigin) -> Option<OsString> {
 }
 
 /// The image's, then the bottle's and the provider's, then where the gateways are.
-fn environment(plan: &BottlePlan, secrets: Secrets, image: &[String], gateways: bool, tty: bool) -> Variables {
-    let mut variables = Variables::of_image(image, &plan.machine_name, tty);
+fn environment(
+    plan: &BottlePlan,
+    secrets: Secrets,
+    image: &[String],
+    gateways: bool,
+    tty: bool,
+) -> Result<Variables, EnvError> {
+    let mut variables = Variables::of_image(image, &plan.machine_name, tty)?;
     variables.set_known("USER", plan.guest_user.as_bytes());
     variables.set_known("HOME", plan.guest_home.as_bytes());
     for (name, origin) in plan.guest_env.iter() {
@@ -201,7 +198,7 @@ fn environment(plan: &BottlePlan, secrets: Secrets, image: &[String], gateways: 
             variables.set_known(name, value.as_bytes());
         }
     }
-    variables
+    Ok(variables)
 }
 
 fn command(plan: &BottlePlan, variables: Variables, tty: bool, stdin: bool) -> Result<Command, Failure> {

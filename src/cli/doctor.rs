@@ -2,7 +2,9 @@
 
 use super::out;
 use super::report::Failure;
+use crate::debian::busybox;
 use crate::monitor::sandbox::Confinement;
+use crate::paths;
 use crate::plan::preflight::{Check, Status, checks};
 use serde::Serialize;
 use std::path::Path;
@@ -15,11 +17,25 @@ struct Report {
 }
 
 pub fn run(kernel: Option<&Path>, json: bool) -> Result<ExitCode, Failure> {
-    let checks: Vec<_> = checks(kernel, &Confinement::default()).collect();
+    let checks: Vec<_> = checks(kernel, &Confinement::default()).chain([default_image()]).collect();
     let usable = checks.iter().all(|check| check.status != Status::Failure);
     let report = Report { usable, checks };
     print(&report, json)?;
     Ok(if usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Of `run` without an image only, so that nothing fails for it.
+fn default_image() -> Check {
+    let there = paths::cache().ok().and_then(|cache| busybox::there(&cache));
+    let (status, detail, hint) = match there {
+        Some(path) => (Status::Ok, format!("the root of `run` without `--image` is made of {}", path.display()), None),
+        None => (
+            Status::Warning,
+            "no static busybox is here: `run` without `--image` fetches Debian's first, over the network".to_owned(),
+            Some("install busybox-static, or give an image with `--image`".to_owned()),
+        ),
+    };
+    Check { name: "image", status, detail, hint }
 }
 
 fn print(report: &Report, json: bool) -> Result<(), Failure> {

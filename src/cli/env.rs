@@ -40,6 +40,8 @@ pub enum EnvError {
     UnsetInFile { path: String, line: usize, name: String },
     #[error("the value of `{name}` holds a NUL byte, which no environment can")]
     Nul { name: String },
+    #[error("the image's configuration sets `{name}` to something with a NUL byte, which no environment can hold")]
+    NulOfImage { name: String },
     #[error(
         "standard input can be read once only, and it is asked for {times} times (`-i`, `--image -`, `--env-file -`)"
     )]
@@ -62,6 +64,7 @@ impl EnvError {
             Self::TooLong { .. } => "large data goes in by standard input: `-i`".to_owned(),
             Self::StdinTwice { .. } => "put all but one of them into files".to_owned(),
             Self::Read { .. } => "is the path right, and the file yours to read?".to_owned(),
+            Self::NulOfImage { .. } => "the image is damaged or was made to do harm: build or save it again".to_owned(),
             Self::Nul { .. } => return None,
         })
     }
@@ -109,12 +112,14 @@ pub fn read(files: &[PathBuf]) -> Result<Vec<Line>, EnvError> {
 }
 
 fn read_into(lines: &mut Vec<Line>, path: &Path) -> Result<(), EnvError> {
-    let shown = || path.display().to_string();
+    let shown = || if is_stdin(path) { "standard input".to_owned() } else { path.display().to_string() };
     let bytes = read_file(path).map_err(|source| EnvError::Read { path: shown(), source })?;
     if bytes.len() as u64 > FILE_MAX {
         return Err(EnvError::TooLong { path: shown() });
     }
-    for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
+    // Editors of other systems mark UTF-8 so; it is no part of the first name.
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let trimmed = line.trim_ascii_start();
         if trimmed.is_empty() || trimmed.starts_with(b"#") {
@@ -147,8 +152,8 @@ pub struct Variables {
 }
 
 impl Variables {
-    /// What every command gets, and the literals of the image (`NAME=VALUE`), which are no secrets.
-    pub fn of_image(literals: &[String], hostname: &str, tty: bool) -> Self {
+    /// What every command gets, and the literals of the image (`NAME=VALUE`), which are no secrets. What has no name no program can ask for.
+    pub fn of_image(literals: &[String], hostname: &str, tty: bool) -> Result<Self, EnvError> {
         let mut variables = Self::default();
         variables.set(b"PATH", DEFAULT_PATH.to_vec().into());
         variables.set(b"HOSTNAME", hostname.as_bytes().to_vec().into());
@@ -156,11 +161,13 @@ impl Variables {
             variables.set(b"TERM", b"xterm".to_vec().into());
         }
         for literal in literals {
-            if let Some((name, value)) = literal.split_once('=') {
-                variables.set(name.as_bytes(), value.as_bytes().to_vec().into());
+            let Some((name, value)) = literal.split_once('=').filter(|(name, _)| !name.is_empty()) else { continue };
+            if literal.contains('\0') {
+                return Err(EnvError::NulOfImage { name: lossy(name.as_bytes()) });
             }
+            variables.set(name.as_bytes(), value.as_bytes().to_vec().into());
         }
-        variables
+        Ok(variables)
     }
 
     pub fn set(&mut self, name: &[u8], value: Zeroizing<Vec<u8>>) {
@@ -237,13 +244,13 @@ pub fn check(passed: &[OsString], files: &[PathBuf], others_of_stdin: usize) -> 
             return Err(EnvError::Unset { name: lossy(name.as_bytes()) });
         }
     }
-    let times = others_of_stdin + files.iter().filter(|path| path.as_os_str() == "-").count();
+    let times = others_of_stdin + files.iter().filter(|path| is_stdin(path)).count();
     if times > 1 { Err(EnvError::StdinTwice { times }) } else { Ok(()) }
 }
 
 fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let reader: Box<dyn io::Read> =
-        if path.as_os_str() == "-" { Box::new(io::stdin().lock()) } else { Box::new(File::open(path)?) };
+        if is_stdin(path) { Box::new(io::stdin().lock()) } else { Box::new(File::open(path)?) };
     // Room for everything at once: a vector that grows leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(size_hint(path)));
     let mut limited = reader.take(FILE_MAX + 1);
@@ -254,6 +261,10 @@ fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
             read => grow(&mut bytes, &chunk[..read]),
         }
     }
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
 }
 
 fn size_hint(path: &Path) -> usize {

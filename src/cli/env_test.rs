@@ -17,7 +17,7 @@ fn value<'a>(variables: &'a Variables, name: &str) -> Option<&'a [u8]> {
 
 #[test]
 fn the_later_wins_and_docker_defaults_are_there() {
-    let mut variables = Variables::of_image(&["A=image".into(), "PATH=/bin".into()], "box", true);
+    let mut variables = Variables::of_image(&["A=image".into(), "PATH=/bin".into()], "box", true).unwrap();
     assert!(read_one(b"A=file\n# comment\n\n  B = spaces stay \nC=a=b\r\n").is_err());
     variables.add_lines(read_one(b"A=file\n# comment\n\n  B= spaces stay \nC=a=b\r\n").unwrap()).unwrap();
     assert_eq!(value(&variables, "A"), Some(b"file".as_slice()));
@@ -95,4 +95,29 @@ fn a_variable_named_twice_keeps_its_value() {
     variables.add_passed(name).unwrap();
     variables.add_passed(name).unwrap();
     assert_eq!(value(&variables, "CARGO_PKG_DESCRIPTION"), Some(expected.as_slice()));
+}
+
+#[test]
+fn an_image_s_variables_are_its_own_fault() {
+    let of_image = |literal: &str| Variables::of_image(&[literal.to_owned(), "B=".to_owned()], "box", false);
+    for nameless in ["=x", "=", "", "NAME"] {
+        let variables = of_image(nameless).unwrap();
+        assert_eq!(variables.values.keys().collect::<Vec<_>>(), [b"B".as_slice(), b"HOSTNAME", b"PATH"], "{nameless}");
+        variables.into_secret().unwrap();
+    }
+    for wrong in ["A=\0", "A\0=x"] {
+        let error = of_image(wrong).err().unwrap();
+        assert!(
+            error.to_string().starts_with("the image's configuration sets `A") && error.hint().is_some(),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_name() {
+    let lines = read_one(b"\xef\xbb\xbfA=b\n").unwrap();
+    assert_eq!(lines[0].name, b"A");
+    let error = read_one(b"A=b\n\xef\xbb\xbf").err().unwrap();
+    assert!(matches!(error, EnvError::UnsetInFile { line: 2, .. }), "only in front: {error}");
 }

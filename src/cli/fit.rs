@@ -41,6 +41,15 @@ pub fn check(kernel: Option<&Installed>, compression: RootCompression) -> Result
     }
 }
 
+/// What to say of a kernel that does not read images as they are packed without a word.
+pub fn warning(kernel: &Installed) -> Option<String> {
+    let Unfit { kernel, compression, wanted, readable } = unfit(kernel, RootCompression::default())?;
+    let readable = readable.map(|other| format!("; `run --compression {other}` packs one for it")).unwrap_or_default();
+    Some(format!(
+        "{kernel} cannot read images with the usual compression ({compression}), which takes {wanted}{readable}"
+    ))
+}
+
 fn unfit(kernel: &Installed, compression: RootCompression) -> Option<Unfit> {
     let missing = |compression: RootCompression| compression.features().iter().find(|&&feature| lacks(kernel, feature));
     let feature = missing(compression)?;
@@ -107,6 +116,14 @@ mod tests {
                 assert!(unfit.is_none_or(|unfit| unfit.readable == readable.last().copied()));
             }
         }
+    }
+
+    #[test]
+    fn who_installs_a_kernel_that_does_not_read_the_usual_is_told_so() {
+        // Debian 11's: EROFS with LZ4, but of an earlier form.
+        let warned = warning(&kernel("5.10.0-46-cloud-amd64", &options::RECORDED[..1])).unwrap();
+        assert!(warned.contains("(lz4)") && warned.contains("`run --compression none`"), "{warned}");
+        assert_eq!(warning(&kernel("6.1.0-56-cloud-amd64", &options::RECORDED[..1])), None);
     }
 
     #[test]

@@ -133,8 +133,13 @@ fn remove(cache: &Cache, name: &str, force: bool) -> Result<ExitCode, Failure> {
 }
 
 /// As much of a digest as docker shows.
-fn short(entry: &Entry) -> String {
-    entry.artifact.digest().hex().chars().take(12).collect()
+fn short(artifact: &Artifact) -> String {
+    artifact.digest().hex().chars().take(12).collect()
+}
+
+/// What `images rm` finds it by, if it is one of the user's cache.
+pub fn cached_as(artifact: &Artifact) -> Option<String> {
+    Cache::open_default().ok().filter(|cache| cache.keeps(artifact)).map(|_| short(artifact))
 }
 
 /// The file names of its sources; where they lie is in the JSON.
@@ -158,7 +163,7 @@ fn list(entries: &[Entry]) -> Result<(), Failure> {
     let mut rows = vec![["NAME", "DIGEST", "SIZE", "CREATED", "LAST USED"].map(str::to_owned)];
     rows.extend(entries.iter().map(|entry| {
         let used = if entry.in_use { "in use".to_owned() } else { ago(entry.used) };
-        [names(entry), short(entry), HumanBytes(entry.disk_bytes).to_string(), ago(entry.created), used]
+        [names(entry), short(&entry.artifact), HumanBytes(entry.disk_bytes).to_string(), ago(entry.created), used]
     }));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<_> = (0..5).map(width).collect();
@@ -182,13 +187,13 @@ fn report(pruned: &Pruned, dry_run: bool) -> Report {
 fn tell(pruned: &Pruned, dry_run: bool) -> Result<(), Failure> {
     let done = if dry_run { "would remove" } else { "removed" };
     for entry in &pruned.removed {
-        out::line(format_args!("{done} {} {}", short(entry), names(entry)))?;
+        out::line(format_args!("{done} {} {}", short(&entry.artifact), names(entry)))?;
     }
     for path in &pruned.stale {
         out::line(format_args!("{done} {}", path.display()))?;
     }
     for entry in &pruned.in_use {
-        out::line(format_args!("kept {} {}: in use", short(entry), names(entry)))?;
+        out::line(format_args!("kept {} {}: in use", short(&entry.artifact), names(entry)))?;
     }
     out::line(format_args!("{} {}", if dry_run { "would free" } else { "freed" }, HumanBytes(pruned.freed)))
 }

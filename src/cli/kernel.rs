@@ -1,6 +1,7 @@
 //! `bottle-vmm kernel`: supplies of guest kernels.
 
 use super::args::KernelCommand;
+use super::fit;
 use super::out;
 use super::progress::Bar;
 use super::report::{self, Failure};
@@ -54,6 +55,9 @@ fn tell(store: &Store, installed: &Installed, json: bool) -> Result<ExitCode, Fa
         report::note("`run` takes this kernel from now on; `--kernel NAME` takes another of `bottle-vmm kernel list`");
     } else {
         report::note(&format!("`run` takes {taken} before this one; `--kernel {}` takes it", installed.name));
+    }
+    if let Some(warning) = fit::warning(installed) {
+        report::note(&warning);
     }
     Ok(ExitCode::SUCCESS)
 }

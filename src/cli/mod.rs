@@ -50,7 +50,7 @@ pub fn main() -> ExitCode {
     let begin_ns = crate::monitor::process::now_ns();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(error),
     };
     let result = match cli.command {
         Command::Run(args) => run::run(&args, begin_ns),
@@ -100,8 +100,20 @@ fn habit(error: &clap::Error) -> Option<&'static str> {
     })
 }
 
+/// Leaves out the advice to put an unknown option behind `--`: there it would be the command, or a name of something.
+fn without_bad_advice(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::StyledStrs(mut advice)) = error.remove(ContextKind::Suggested) {
+        advice.retain(|tip| !tip.to_string().contains(" as a value, use "));
+        if !advice.is_empty() {
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(advice));
+        }
+    }
+    error
+}
+
 /// Help is data and a success; a wrong command line is ours to report, with docker's code for it.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: clap::Error) -> ExitCode {
+    let error = &without_bad_advice(error);
     let printed = error.print();
     // Other commands have arguments of their own to be wrong about.
     let is_run = std::env::args_os().nth(1).is_some_and(|word| word == "run");
@@ -140,5 +152,19 @@ mod tests {
             assert!(hint_for(&words).is_some_and(|hint| hint.contains(told)), "{words:?}: {:?}", hint_for(&words));
         }
         assert_eq!(hint_for(&["--no-such-thing"]), None);
+    }
+
+    #[test]
+    fn an_unknown_option_is_not_advised_to_become_the_command() {
+        let said = |words: &[&str]| without_bad_advice(Cli::try_parse_from(words).unwrap_err()).to_string();
+        for words in [
+            &["bottle-vmm", "run", "--foo"][..],
+            &["bottle-vmm", "run", "-v", "/a:/b"],
+            &["bottle-vmm", "inspect", "--foo"],
+        ] {
+            let text = said(words);
+            assert!(text.contains("unexpected argument") && !text.contains("tip:"), "{text}");
+        }
+        assert!(said(&["bottle-vmm", "run", "--imag", "x"]).contains("--image"), "a good one stays");
     }
 }

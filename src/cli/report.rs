@@ -32,6 +32,11 @@ impl Failure {
         Self { code, ..self }
     }
 
+    /// Another way out than the error's own: who knows more of what was asked for.
+    pub fn with_hint(self, hint: String) -> Self {
+        Self { hint: Some(hint), ..self }
+    }
+
     #[cfg(test)]
     pub fn code(&self) -> u8 {
         self.code

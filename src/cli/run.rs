@@ -21,7 +21,7 @@ use crate::launch::timings::{Phase, Timings};
 use crate::launch::{self, Bottle, Command, LaunchError, RootDisk};
 use crate::paths;
 use crate::scratch;
-use bottle_protocol::Hostname;
+use bottle_protocol::{Hostname, StartStage};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::IsTerminal as _;
@@ -46,8 +46,12 @@ pub(super) enum RunError {
     Memory { given: super::quantity::Bytes, usual: &'static str },
     #[error("--mem {given} is more than this machine has ({} MiB with swap)", host / MIB)]
     MoreMemoryThanHost { given: super::quantity::Bytes, host: u64 },
+    #[error("--cpus {given} is more than this machine has ({host})")]
+    MoreCpusThanHost { given: u8, host: usize },
     #[error("the working directory `{given}` is not an absolute path")]
     Workdir { given: String },
+    #[error("the image's configuration names `{}` as its {what}, which cannot be one", named.escape_debug())]
+    OfImage { what: &'static str, named: String, hint: &'static str },
     #[error("`--user {}` is not the name or number of a user, with `:` and one of a group or without", given.escape_debug())]
     User { given: String },
     #[error("host name `{name}` is not 1 to 63 letters, digits, `-` and `.`")]
@@ -75,6 +79,10 @@ impl RunError {
             Self::MoreMemoryThanHost { .. } => {
                 "give what the command needs at most; the host lends it only as it is used".to_owned()
             }
+            Self::MoreCpusThanHost { host, .. } => {
+                format!("a vCPU without a processor holds the others up: `--cpus {host}`, or leave it out")
+            }
+            Self::OfImage { hint, .. } => (*hint).to_owned(),
             Self::Workdir { given } => format!("begin it at the root of the image: `--workdir /{given}`"),
             Self::User { .. } => {
                 format!("as in `node`, `1000` or `node:users`; a number is at most {}", u32::MAX - 1)
@@ -117,7 +125,7 @@ pub fn run(args: &RunArgs, begin_ns: u64) -> Result<ExitCode, Failure> {
     if let Some(Err(error)) = timings_file.map(|file| timings.write(file)) {
         note(&format!("the timings cannot be written: {error}"));
     }
-    let outcome = outcome?;
+    let outcome = outcome.map_err(|error| ended(error, args))?;
     if let Outcome::TimedOut(limit) = outcome {
         note(&format!("the command was ended after {} s (--timeout)", limit.as_secs_f64()));
     }
@@ -135,6 +143,45 @@ pub(super) fn check_memory(given: super::quantity::Bytes, usual: &'static str) -
     }
 }
 
+/// So many may be more than the host has: a manifest or script for a larger machine is to run on a small one too, slowly.
+const CPUS_ANYWHERE: usize = 8;
+
+/// Beyond what the host has, as docker does it: a guest with dozens of vCPUs on one processor does not come up, since each waits for others
+/// that do not run.
+pub(super) fn check_cpus(given: u8) -> Result<(), RunError> {
+    // Where it is not known, it has to be tried.
+    let host = std::thread::available_parallelism().map_or(usize::MAX, usize::from);
+    if usize::from(given) > host.max(CPUS_ANYWHERE) { Err(RunError::MoreCpusThanHost { given, host }) } else { Ok(()) }
+}
+
+/// What the image says and nobody has asked for has another way out than what was typed.
+fn ended(error: LaunchError, args: &RunArgs) -> Failure {
+    let of_image = |option: Option<&str>| given(option).is_none();
+    let hint = match &error {
+        LaunchError::Start { stage: StartStage::User, .. } if of_image(args.user.as_deref()) => {
+            "it is the image's configuration that names this user: `--user` names another, as in `--user 0`"
+        }
+        LaunchError::Start { stage: StartStage::Cwd, .. } if of_image(args.workdir.as_deref()) => {
+            "it is the image's configuration that names this directory: `--workdir` names another, as in `--workdir /`"
+        }
+        _ => return of_kernel(error, args.kernel.as_deref()),
+    };
+    Failure::from(error).with_hint(hint.to_owned())
+}
+
+/// A guest that did not come up on a kernel that is a file of its own: what such a file lacks is the first thing to think of.
+pub(super) fn of_kernel(error: LaunchError, kernel: Option<&Path>) -> Failure {
+    let is_silent = matches!(error, LaunchError::Silent { .. } | LaunchError::GuestEnded { .. });
+    if !is_silent || !kernel.is_some_and(kernel::is_path) {
+        return error.into();
+    }
+    Failure::from(error).with_hint(
+        "a distribution's kernel has its drivers in modules, and a file like this one lacks them: `bottle-vmm kernel install --deb \
+         linux-image-….deb` takes both. `--console` shows the kernel's log"
+            .to_owned(),
+    )
+}
+
 fn create(path: &Path) -> Result<File, RunError> {
     File::create(path).map_err(|source| RunError::Timings { path: path.to_owned(), source })
 }
@@ -147,6 +194,7 @@ fn check(args: &RunArgs) -> Result<(), Failure> {
         return Err(RunError::NoTerminal.into());
     }
     check_memory(args.mem, run::USUAL_MEMORY)?;
+    check_cpus(args.cpus)?;
     if let Some(given) = given(args.workdir.as_deref()).filter(|path| !path.starts_with('/')) {
         return Err(RunError::Workdir { given: given.to_owned() }.into());
     }
@@ -177,7 +225,7 @@ fn prepare(args: &RunArgs, lines: Vec<Line>, egress: Option<Egress>) -> Result<B
     for name in &args.env {
         passed.add_passed(name)?;
     }
-    let mut variables = Variables::of_image(&config.env, hostname.as_str(), args.tty);
+    let mut variables = Variables::of_image(&config.env, hostname.as_str(), args.tty)?;
     variables.extend(passed);
     Ok(Bottle {
         claim,
@@ -188,7 +236,7 @@ fn prepare(args: &RunArgs, lines: Vec<Line>, egress: Option<Egress>) -> Result<B
         kernel: kernel.vmlinux,
         modules: kernel.modules,
         kernel_args: args.kernel_args.clone(),
-        root: RootDisk { tree: image.tree(), name: image.path().display().to_string(), file: image.into_file() },
+        root: root_disk(image),
         scratch,
         command: command(args, &config, variables)?,
         console: args.console,
@@ -221,14 +269,42 @@ fn command(args: &RunArgs, image: &ImageConfig, variables: Variables) -> Result<
         return Err(RunError::NoCommand.into());
     }
     let argv = words.iter().map(|word| c_string(word, "the command")).collect::<Result<_, _>>()?;
+    let workdir = given(args.workdir.as_deref()).map_or_else(|| workdir_of(image), Ok)?;
+    let user = given(args.user.as_deref()).map_or_else(|| user_of(image), Ok)?;
     Ok(Command {
         argv,
         env: variables.into_secret()?,
-        cwd: c_string(given(args.workdir.as_deref()).unwrap_or(&image.working_dir).as_ref(), "the working directory")?,
-        user: c_string(given(args.user.as_deref()).unwrap_or(&image.user).as_ref(), "the user")?,
+        cwd: c_string(workdir.as_ref(), "the working directory")?,
+        user: c_string(user.as_ref(), "the user")?,
         tty: args.tty,
         stdin: args.interactive,
     })
+}
+
+fn workdir_of(image: &ImageConfig) -> Result<&str, RunError> {
+    let named = image.working_dir.as_str();
+    if named.is_empty() || (named.starts_with('/') && !named.contains('\0')) {
+        return Ok(named);
+    }
+    let hint = "`--workdir` names another, as in `--workdir /`";
+    Err(RunError::OfImage { what: "working directory", named: named.to_owned(), hint })
+}
+
+fn user_of(image: &ImageConfig) -> Result<&str, RunError> {
+    let named = image.user.as_str();
+    if named.is_empty() || may_be_user(named) {
+        return Ok(named);
+    }
+    Err(RunError::OfImage { what: "user", named: named.to_owned(), hint: "`--user` names another, as in `--user 0`" })
+}
+
+pub(super) fn root_disk(image: Artifact) -> RootDisk {
+    RootDisk {
+        tree: image.tree(),
+        name: image.path().display().to_string(),
+        cached_as: images::cached_as(&image),
+        file: image.into_file(),
+    }
 }
 
 /// Empty is as good as not given, as with docker: `--user "$UNSET"` must not mean root.
@@ -322,6 +398,47 @@ mod tests {
         }
         for bad in ["a:b:c", "::", "4294967295", "99999999999", "node:4294967295", "-1", "-", "node\n", "a:\0"] {
             assert!(!may_be_user(bad), "{bad:?}");
+        }
+    }
+    #[test]
+    fn what_is_wrong_in_an_image_s_configuration_is_said_to_be_there_with_the_option_that_goes_around_it() {
+        let image = |user: &str, working_dir: &str| ImageConfig {
+            user: user.to_owned(),
+            working_dir: working_dir.to_owned(),
+            ..ImageConfig::default()
+        };
+        let good = image("node:users", "/src");
+        assert_eq!((user_of(&good).unwrap(), workdir_of(&good).unwrap()), ("node:users", "/src"));
+        let none = image("", "");
+        assert_eq!((user_of(&none).unwrap(), workdir_of(&none).unwrap()), ("", ""));
+        for bad in ["4294967295", "a:b:c", "a\0b"] {
+            let error = user_of(&image(bad, "")).unwrap_err();
+            assert!(error.to_string().starts_with("the image's configuration names `"), "{error}");
+            assert!(error.hint().unwrap().contains("`--user`"));
+        }
+        for bad in ["src", "/a\0b"] {
+            assert!(workdir_of(&image("", bad)).unwrap_err().hint().unwrap().contains("`--workdir`"), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_guest_that_does_not_come_up_on_a_file_is_told_what_the_file_lacks() {
+        let silent =
+            || LaunchError::Silent { due: "come up", limit: std::time::Duration::ZERO, console: String::new() };
+        let said = |kernel: Option<&str>| crate::cli::report::render(&of_kernel(silent(), kernel.map(Path::new)));
+        assert!(said(Some("/boot/vmlinuz-6.1.0-13-amd64")).contains("kernel install --deb"));
+        assert!(!said(Some("stock")).contains("--deb") && !said(None).contains("--deb"));
+    }
+
+    #[test]
+    fn more_processors_than_there_are_are_refused_but_for_a_few() {
+        let host = std::thread::available_parallelism().unwrap().get();
+        check_cpus(8).unwrap();
+        if host < 64 {
+            let error = check_cpus(64).unwrap_err();
+            assert!(
+                error.to_string().contains("--cpus 64") && error.hint().unwrap().contains(&format!("--cpus {host}"))
+            );
         }
     }
 }

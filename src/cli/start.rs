@@ -78,6 +78,7 @@ fn which_bottle(host: &Host) -> Failure {
 fn go(chosen: Chosen, how: Unattended, machine: &MachineArgs) -> Result<ExitCode, Failure> {
     let Chosen { host, catalogue, spec, agent_of_home } = chosen;
     run::check_memory(machine.mem, bottles::USUAL_MEMORY)?;
+    run::check_cpus(machine.cpus)?;
     machine.bundle.as_ref().map_or(Ok(()), egress::check_bundle)?;
     // Whoever is mistaken in the name is not to hear first that there is nobody to ask.
     catalogue.agent(&spec.agent_name)?;

@@ -41,17 +41,27 @@ impl BusyboxError {
 /// # Errors
 /// [`BusyboxError`].
 pub fn find(cache: &Path, progress: &dyn Progress) -> Result<PathBuf, BusyboxError> {
-    let fetched = cache.join("busybox");
-    let places = [fetched.clone(), PathBuf::from("/bin/busybox"), PathBuf::from("/usr/bin/busybox")];
-    if let Some(path) = places.into_iter().find(|path| is_static(path).unwrap_or(false)) {
+    if let Some(path) = there(cache) {
         return Ok(path);
     }
     progress.step("fetching busybox-static for the default image");
     let package = Apt::open(&cache.join("apt"))?.download("busybox-static", Suite::Stable)?;
     let found = deb::read_file(&package, |path| path.ends_with("bin/busybox"), BINARY_MAX)?;
     let bytes = found.ok_or(BusyboxError::NotInPackage)?;
+    let fetched = fetched(cache);
     keep(&fetched, &bytes).map_err(|source| BusyboxError::Keep { path: fetched.clone(), source })?;
     Ok(fetched)
+}
+
+/// One that need not be fetched.
+#[must_use]
+pub fn there(cache: &Path) -> Option<PathBuf> {
+    let places = [fetched(cache), PathBuf::from("/bin/busybox"), PathBuf::from("/usr/bin/busybox")];
+    places.into_iter().find(|path| is_static(path).unwrap_or(false))
+}
+
+fn fetched(cache: &Path) -> PathBuf {
+    cache.join("busybox")
 }
 
 /// Whole or not at all: another process may be looking.

@@ -54,6 +54,8 @@ struct Execution {
     #[serde(deserialize_with = "nullable")]
     working_dir: String,
     #[serde(deserialize_with = "nullable")]
+    volumes: BTreeMap<String, serde::de::IgnoredAny>,
+    #[serde(deserialize_with = "nullable")]
     labels: BTreeMap<String, String>,
     stop_signal: Option<String>,
 }
@@ -79,8 +81,14 @@ impl ConfigDocument {
         format!("{}/{}", self.os, self.architecture)
     }
 
+    /// Directories that are there when the image runs, whether a layer has them or not.
+    pub(crate) fn volumes(&self) -> Vec<String> {
+        self.config.volumes.keys().cloned().collect()
+    }
+
     pub(crate) fn into_config(self) -> ImageConfig {
-        let Execution { user, exposed_ports, mut env, entrypoint, cmd, working_dir, labels, stop_signal } = self.config;
+        let Execution { user, exposed_ports, mut env, entrypoint, cmd, working_dir, labels, stop_signal, .. } =
+            self.config;
         // A name without a value would be taken from the environment of a daemon, which we have not.
         env.retain(|variable| variable.contains('='));
         ImageConfig {

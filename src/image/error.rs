@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::artifact::ArtifactError;
 use super::erofs::{RootCompression, StoreError};
-use super::is_full;
 use super::layer::LayerError;
+use super::merge::EntryError;
 use super::tar::TarError;
+use crate::draft::is_full;
 use crate::paths::NoHome;
 
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +77,8 @@ pub enum ImageError {
         #[source]
         source: LayerError,
     },
+    #[error("volume `{}` of the image's configuration {source}", beginning(path))]
+    Volume { path: String, source: EntryError },
     #[error("`{}` cannot be part of an image: {what}", path.display())]
     RootEntry { path: PathBuf, what: &'static str },
     #[error("`{}` changed while it was read", path.display())]
@@ -195,6 +198,16 @@ fn listed(names: &[String]) -> String {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
+}
+
+/// As much of a path as anybody reads.
+fn beginning(path: &str) -> String {
+    const SHOWN: usize = 80;
+    let mut shown: String = path.chars().take(SHOWN).collect();
+    if shown.len() < path.len() {
+        shown.push('…');
+    }
+    shown
 }
 
 fn but(names: &[String]) -> String {

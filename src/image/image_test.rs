@@ -322,3 +322,28 @@ fn every_flipped_byte_of_an_archive_is_found_or_means_nothing() {
     let stated: usize = parts.iter().map(|(_, bytes)| 512 + bytes.len()).sum();
     assert!(good.len() - harmless > stated - 300, "{harmless} of {} mean nothing", good.len());
 }
+
+#[test]
+fn a_volume_of_the_configuration_is_in_the_image() {
+    let place = Place::new();
+    let layer = Tar::default().file("f", b"").finish();
+    let open_with = |volumes: serde_json::Value| {
+        let mut config: serde_json::Value = serde_json::from_slice(&config_json(std::slice::from_ref(&layer))).unwrap();
+        config["config"]["Volumes"] = volumes;
+        let manifest = json!([{ "Config": "c", "Layers": ["l"] }]).to_string();
+        let tar = Tar::default().file("c", config.to_string().as_bytes()).file("l", &layer);
+        place.open(&tar.file("manifest.json", manifest.as_bytes()).finish())
+    };
+    open_with(json!(null)).unwrap();
+    let image = open_with(json!({ "/srv/data": {} })).unwrap();
+    fsck_erofs(image.path());
+    let made = seen(&image, "srv/data").unwrap();
+    assert_eq!((made.mode, made.uid, made.gid), (0o040_755, 0, 0));
+    match open_with(json!({ "/a/../../b": {} })).unwrap_err() {
+        error @ ImageError::Volume { .. } => {
+            let said = "volume `/a/../../b` of the image's configuration climbs out of the image by `..`";
+            assert_eq!(error.to_string(), said);
+        }
+        other => panic!("{other:?}"),
+    }
+}

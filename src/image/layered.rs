@@ -26,9 +26,10 @@ pub(crate) struct Layered {
 }
 
 impl Layered {
-    /// Checks and merges `layers`, lowest first.
+    /// Checks and merges `layers`, lowest first, and makes those of `volumes` that they lack, as docker does.
     pub(crate) fn merge(
         layers: Vec<Layer>,
+        volumes: &[String],
         limits: &Limits,
         progress: &dyn Progress,
     ) -> Result<(Tree, Self), ImageError> {
@@ -46,6 +47,10 @@ impl Layered {
         let mut tree = Tree::new(inodes).with_implied(implied).with_steps(limits.steps);
         for (index, (layer, entries)) in (0..).zip(layers.iter().zip(lists)) {
             merge::apply(&mut tree, index, entries).map_err(|error| failed(layer, index, error))?;
+        }
+        for volume in volumes {
+            let made = merge::add_volume(&mut tree, volume.as_bytes());
+            made.map_err(|source| ImageError::Volume { path: volume.clone(), source })?;
         }
         Ok((tree, Self { layers }))
     }

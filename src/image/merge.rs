@@ -233,6 +233,11 @@ fn add(tree: &mut Tree, entry: Entry, content: ContentId, lower: Option<InodeId>
     Ok(tree.link(directory, name, inode)?)
 }
 
+/// A directory that is there when the image runs. Where a layer has something else in its place, or on the way, that stays.
+pub(crate) fn add_volume(tree: &mut Tree, path: &[u8]) -> Result<(), EntryError> {
+    Ok(tree.make_if_missing(&components(path)?)?)
+}
+
 /// A directory over a directory changes what it is, not what it holds. Over anything else it takes its place.
 fn add_directory(tree: &mut Tree, parent: InodeId, name: Name<'_>, meta: Meta) -> Result<(), EntryError> {
     match tree.child(parent, name).filter(|&child| tree.get(child).kind.is_directory()) {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::{EntryError, Fresh, apply};
+use super::{EntryError, Fresh, add_volume, apply};
 use crate::image::layer::LayerError;
 use crate::image::stream::ReadToSkip;
 use crate::image::tar::{Archive, Entry, EntryKind};
@@ -536,4 +536,45 @@ fn what_is_above_a_path_is_found_among_names_that_sort_between() {
         assert_eq!(fresh.has_above(&names(path)), above, "{path}");
     }
     assert!(!fresh.has_above(&[]));
+}
+
+/// As docker makes them, in an image that was built by something that did not.
+#[test]
+fn volumes_that_no_layer_has_are_made_and_nothing_gives_way_to_them() {
+    let layer = Tar::default()
+        .directory("there", 0o700)
+        .file("file", b"")
+        .symlink("link", "/else/where")
+        .symlink("loop", "loop")
+        .directory("group", 0o2775);
+    let mut tree = merge([layer]).unwrap();
+    let with_volumes = tree.clone();
+    for volume in ["/there", "/file", "/file/below", "/", "", "/there/.."] {
+        add_volume(&mut tree, volume.as_bytes()).unwrap();
+        assert_eq!(paths(&tree), paths(&with_volumes), "{volume}");
+    }
+    for volume in ["/var/lib/data", "/link/data", "relative", "/group/data/"] {
+        add_volume(&mut tree, volume.as_bytes()).unwrap();
+    }
+    let mut made = paths(&tree);
+    made.retain(|path, _| !paths(&with_volumes).contains_key(path));
+    let expected = [
+        ("/else", "d755"),
+        ("/else/where", "d755"),
+        ("/else/where/data", "d755"),
+        ("/group/data", "d2755"),
+        ("/relative", "d755"),
+        ("/var", "d755"),
+        ("/var/lib", "d755"),
+        ("/var/lib/data", "d755"),
+    ];
+    assert_eq!(made, expected.map(|(path, shown)| (path.to_owned(), shown.to_owned())).into());
+    let long = format!("/{}", "n".repeat(256));
+    let refused = |volume: &str, tree: &mut Tree| add_volume(tree, volume.as_bytes()).unwrap_err();
+    assert_eq!(refused("/a\0b", &mut tree), EntryError::Nul);
+    assert_eq!(refused("/../etc", &mut tree), EntryError::Escapes);
+    assert_eq!(refused(&long, &mut tree), EntryError::NameTooLong);
+    assert_eq!(refused("/loop/x", &mut tree), EntryError::SymlinkLoop);
+    let mut full = tree.with_implied(1);
+    assert_eq!(refused("/new/er", &mut full), EntryError::TooMany);
 }

@@ -45,7 +45,6 @@ mod tree;
 mod workers;
 
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 
 pub use artifact::{Artifact, ArtifactError};
@@ -176,11 +175,6 @@ pub fn open_default_root(busybox: &Path, cache: &Cache, progress: &dyn Progress)
             Ok((root.tree.clone(), root))
         })
     })
-}
-
-/// No room, by whatever rule: the disk's, the quota's, the process's own.
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
 #[cfg(test)]

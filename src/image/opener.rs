@@ -20,8 +20,8 @@ use super::reference::{self, Described, describe, is_layout};
 use super::root_directory::{Scan, fingerprint};
 use super::stream::{Compression, FileRange, Meter, Metered};
 use super::tree::Tree;
-use super::{Held, Source, is_full};
-use crate::draft::Draft;
+use super::{Held, Source};
+use crate::draft::{Draft, is_full};
 use crate::progress::Progress;
 
 /// What every way of opening an image needs.
@@ -229,10 +229,12 @@ impl Opener<'_> {
     }
 
     fn described(&self, image: Described, unchanged: Unchanged<'_>) -> Result<Artifact, ImageError> {
-        let Described { id, config, layers } = image;
+        let Described { id, config, layers, volumes } = image;
         let diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
         let about = About { config, kind: SourceKind::Image, layers: diff_ids };
-        self.make(Identity::Known(id), about, unchanged, || Layered::merge(layers, self.limits, self.progress))
+        self.make(Identity::Known(id), about, unchanged, || {
+            Layered::merge(layers, &volumes, self.limits, self.progress)
+        })
     }
 
     /// The image, from the cache if it is there by its identity. `unchanged` is asked when all of it is read.

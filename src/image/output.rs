@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::artifact::Artifact;
 use super::error::ImageError;
-use super::is_full;
-use crate::draft::{Draft, Existing, drafts};
+use crate::draft::{Draft, Existing, drafts, is_full};
 use crate::progress::Progress;
 
 /// Copied between two words about it.

@@ -43,6 +43,8 @@ pub(crate) struct Described {
     pub(crate) config: ImageConfig,
     /// Lowest first.
     pub(crate) layers: Vec<Layer>,
+    /// Paths of directories.
+    pub(crate) volumes: Vec<String>,
 }
 
 /// The image in `parts`, the one called `name` if several are there; `None` if there is no table of contents that we know.
@@ -315,7 +317,8 @@ fn finish(
         Ok(Layer { diff_id: parse_digest(config_name, diff_id)?, name, blob, blob_digest })
     };
     let layers = blobs.into_iter().zip(diff_ids).map(layer).collect::<Result<_, ImageError>>()?;
-    Ok(Described { id: Digest::of(config), config: document.into_config(), layers })
+    let volumes = document.volumes();
+    Ok(Described { id: Digest::of(config), config: document.into_config(), layers, volumes })
 }
 
 #[cfg(test)]

@@ -208,6 +208,15 @@ impl Tree {
     /// Like `find_directory`, but what is missing is made, and what is in the way without being a directory or a link
     /// to one gives way to a directory, as it does in an overlay mount of the layers.
     pub(crate) fn make_directory(&mut self, components: &[&[u8]]) -> Result<InodeId, TreeError> {
+        self.make(components, InTheWay::Replaced)
+    }
+
+    /// Like `make_directory`, but nothing gives way: the path ends there, and nothing is made.
+    pub(crate) fn make_if_missing(&mut self, components: &[&[u8]]) -> Result<(), TreeError> {
+        self.make(components, InTheWay::Kept).map(drop)
+    }
+
+    fn make(&mut self, components: &[&[u8]], in_the_way: InTheWay) -> Result<InodeId, TreeError> {
         let mut walk = Walk::new(self.steps);
         walk.insert(components.iter().copied())?;
         while let Some(name) = walk.next_name() {
@@ -215,6 +224,7 @@ impl Tree {
             match child.map(|child| (child, &self.get(child).kind)) {
                 Some((child, Kind::Directory(_))) => walk.enter(child),
                 Some((_, Kind::Symlink(target))) => walk.follow(target)?,
+                Some(_) if in_the_way == InTheWay::Kept => break,
                 _ => {
                     self.implied = self.implied.checked_sub(1).ok_or(TreeError::TooManyInodes)?;
                     let meta = Meta::implied_directory(&self.get(walk.here()).meta);
@@ -247,6 +257,13 @@ impl Tree {
         }
         order
     }
+}
+
+/// What is where a directory is to be made, and is none.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum InTheWay {
+    Replaced,
+    Kept,
 }
 
 /// A position on the way through a tree: the directories passed, and the names still to go (last first).

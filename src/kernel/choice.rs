@@ -18,8 +18,14 @@ pub enum Chosen {
 /// # Errors
 /// There is none of that name, or the file is none.
 pub fn choose(wanted: Option<&Path>) -> Result<Chosen, KernelError> {
-    match wanted.filter(|path| path.as_os_str().as_bytes().contains(&b'/')) {
+    match wanted.filter(|path| is_path(path)) {
         Some(path) => Ok(Chosen::File(image::recognise(path)?)),
         None => Ok(Chosen::Installed(Store::open_default()?.select(wanted.and_then(Path::to_str))?)),
     }
+}
+
+/// Is it a file that is meant, and not a name of the store?
+#[must_use]
+pub fn is_path(wanted: &Path) -> bool {
+    wanted.as_os_str().as_bytes().contains(&b'/')
 }

@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 
 use crate::debian::DebianError;
 use crate::debian::deb::DebError;
+use crate::draft::is_full;
 use crate::paths::NoHome;
 
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,9 @@ pub enum KernelError {
     #[error("package `{}` has no kernel: no `boot/vmlinuz-*` with its `lib/modules`", deb.display())]
     NoKernelInPackage { deb: PathBuf },
 
+    #[error("package `{}` cannot be used", deb.display())]
+    InPackage { deb: PathBuf, source: Box<Self> },
+
     #[error("package `{}` has no kernel source", deb.display())]
     NoSourceInPackage { deb: PathBuf },
 
@@ -90,10 +94,51 @@ impl KernelError {
             Self::OldProtocol { .. } | Self::Compression { .. } => {
                 Some("give the uncompressed `vmlinux` instead".to_owned())
             }
+            Self::Io { source, .. } | Self::Payload { source, .. } if is_full(source) => Some(
+                "make room, or name a directory on a larger disk: XDG_CACHE_HOME for what is unpacked, XDG_DATA_HOME for what is installed"
+                    .to_owned(),
+            ),
+            Self::InPackage { source, .. } => match &**source {
+                Self::Io { source: error, .. } | Self::Payload { source: error, .. } if is_full(error) => source.hint(),
+                Self::Io { .. } => None,
+                _ => Some("a package `linux-image-…-amd64` of Debian's is wanted; if it is one, fetch it again".to_owned()),
+            },
             Self::Truncated { .. } | Self::Payload { .. } => Some("copy the kernel again".to_owned()),
             Self::Debian(error) => error.hint(),
             Self::Deb(error) => error.hint(),
             _ => None,
+        }
+    }
+}
+
+impl KernelError {
+    /// Of something in the package `deb`, which was unpacked into `root` for the while: it gets the path that people know, or that of the
+    /// store if it is of what is being put together there.
+    pub(super) fn in_package(mut self, deb: &Path, root: &Path) -> Self {
+        let path = match &mut self {
+            Self::Io { path, .. }
+            | Self::NotAKernel { path }
+            | Self::WrongMachine { path, .. }
+            | Self::Truncated { path, .. }
+            | Self::OldProtocol { path, .. }
+            | Self::Compression { path, .. }
+            | Self::Payload { path, .. }
+            | Self::NotAModule { path } => path,
+            _ => return self,
+        };
+        match path.strip_prefix(root).map(Path::to_owned) {
+            Ok(inside) => {
+                *path = inside;
+                Self::InPackage { deb: deb.to_owned(), source: Box::new(self) }
+            }
+            Err(_) => {
+                if let (Some(staging), Some(store)) = (root.parent(), root.ancestors().nth(2))
+                    && path.starts_with(staging)
+                {
+                    store.clone_into(path);
+                }
+                self
+            }
         }
     }
 }

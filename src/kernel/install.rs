@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::error::io_error;
 use super::modules::{self, Tree};
+use super::store::Stage;
 use super::{Installed, KernelError, Kind, Store, image, options};
 use crate::debian::{Apt, Suite, deb};
 use crate::progress::Progress;
@@ -48,8 +49,19 @@ fn from_package(store: &Store, deb: &Path, package: &str, progress: &dyn Progres
     let stage = store.stage()?;
     let root = stage.scratch()?;
     deb::unpack(deb, &root, is_wanted)?;
+    let (release, options) = prepare(&stage, deb, &root, progress).map_err(|error| error.in_package(deb, &root))?;
+    stage.commit(Kind::Stock, &release, package, options)
+}
+
+/// The kernel of the package that is unpacked in `root`: its release, and what it was built with.
+fn prepare(
+    stage: &Stage,
+    deb: &Path,
+    root: &Path,
+    progress: &dyn Progress,
+) -> Result<(String, Vec<String>), KernelError> {
     let (vmlinuz, modules_dir) =
-        find_kernel(&root)?.ok_or_else(|| KernelError::NoKernelInPackage { deb: deb.to_owned() })?;
+        find_kernel(root)?.ok_or_else(|| KernelError::NoKernelInPackage { deb: deb.to_owned() })?;
     let tree = Tree::scan(&modules_dir)?;
     progress.step(&format!("preparing {} for a bottle", tree.release()));
     image::unpack_to(&vmlinuz, &stage.vmlinux())?;
@@ -65,7 +77,7 @@ fn from_package(store: &Store, deb: &Path, package: &str, progress: &dyn Progres
         Err(error) if error.kind() == io::ErrorKind::NotFound => options::assumed(),
         Err(error) => return Err(io_error("read", &config)(error)),
     };
-    stage.commit(Kind::Stock, tree.release(), package, options)
+    Ok((tree.release().to_owned(), options))
 }
 
 /// Of several hundred MB, the kernel and what describes or is a module.

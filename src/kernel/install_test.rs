@@ -52,9 +52,31 @@ fn another_package_is_refused_and_the_store_stays_as_it_was() {
     package(&other, &[("usr/bin/true", b"\x7fELF")]);
     assert!(matches!(stock(&store, Source::File(&other), &Silent), Err(KernelError::NoKernelInPackage { .. })));
     package(&other, &[("boot/vmlinuz-7", b"text"), ("lib/modules/7/kernel/a.ko", b"x")]);
-    assert!(matches!(stock(&store, Source::File(&other), &Silent), Err(KernelError::NotAKernel { .. })));
+    let error = stock(&store, Source::File(&other), &Silent).unwrap_err();
+    let text = format!("{error}: {} {}", std::error::Error::source(&error).unwrap(), error.hint().unwrap());
+    assert!(text.contains("other.deb") && text.contains("`boot/vmlinuz-7` is not a Linux kernel"), "{text}");
+    assert!(!text.contains(".staging"), "{text}");
     fs::write(&other, b"not a package").unwrap();
     assert!(matches!(stock(&store, Source::File(&other), &Silent), Err(KernelError::Deb(_))));
     assert!(matches!(stock(&store, Source::File(Path::new("/no.deb")), &Silent), Err(KernelError::Deb(_))));
     assert_eq!(store.list().unwrap(), [before]);
+}
+
+#[test]
+fn what_lies_in_a_package_has_its_path_there_and_a_full_disk_its_own_way_out() {
+    let root = Path::new("/data/kernels/.staging/scratch");
+    let full = || io::Error::from(io::ErrorKind::StorageFull);
+    let named = |error: KernelError| {
+        let error = error.in_package(Path::new("x.deb"), root);
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        format!("{error}: {cause} ({})", error.hint().unwrap_or_default())
+    };
+    let payload = KernelError::Payload { path: root.join("boot/vmlinuz-6"), source: full() };
+    let text = named(payload);
+    assert!(text.starts_with("package `x.deb` cannot be used: kernel `boot/vmlinuz-6`"), "{text}");
+    assert!(text.contains("make room") && text.contains("XDG_DATA_HOME"), "{text}");
+    let text = named(io_error("write", &root.with_file_name("modules.cpio"))(full()));
+    assert!(text.starts_with("cannot write `/data/kernels`: ") && text.contains("make room"), "{text}");
+    let unpacked = KernelError::Payload { path: "bzImage".into(), source: full() };
+    assert!(unpacked.hint().unwrap().contains("XDG_CACHE_HOME"));
 }

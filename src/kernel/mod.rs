@@ -24,7 +24,7 @@ mod store;
 #[cfg(test)]
 mod testing;
 
-pub use choice::{Chosen, choose};
+pub use choice::{Chosen, choose, is_path};
 pub use error::KernelError;
 pub use image::{KernelFile, KernelImage};
 pub use store::{Installed, Kind, Store};

@@ -23,8 +23,8 @@ pub(super) struct Guest {
     events: Events,
     console: Console,
     statistics_due: bool,
-    /// What people call the root's file.
-    root: String,
+    /// What people call the root's file, and what it goes by in the cache.
+    root: (String, Option<String>),
 }
 
 /// The disk that holds the image.
@@ -38,7 +38,7 @@ impl Guest {
         monitor: &MonitorProcess,
         control: UnixStream,
         verbose: bool,
-        root: String,
+        root: (String, Option<String>),
     ) -> Result<Self, LaunchError> {
         let (sender, receiver) = control::open(control)?;
         let console = Console::new(verbose);
@@ -129,7 +129,8 @@ impl Guest {
                 Ok(())
             }
             Some(MonitorEvent::Stopped(StopReason::Disk { index: ROOT, offset, fault })) => {
-                Err(LaunchError::Root { file: self.root.clone(), offset, fault })
+                let (file, cached_as) = self.root.clone();
+                Err(LaunchError::Root { file, cached_as, offset, fault })
             }
             Some(MonitorEvent::Stopped(reason)) => {
                 Err(LaunchError::GuestEnded { reason, console: self.console.text() })

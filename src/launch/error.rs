@@ -48,7 +48,7 @@ pub enum LaunchError {
     #[error("the guest ended ({}) before the command did{}", ended_by(reason), tail(console))]
     GuestEnded { reason: StopReason, console: String },
     #[error("{}", root_fault(file, *offset, *fault))]
-    Root { file: String, offset: u64, fault: DiskFault },
+    Root { file: String, cached_as: Option<String>, offset: u64, fault: DiskFault },
     #[error("the guest agent hung up{}", tail(console))]
     AgentGone { console: String },
     #[error(transparent)]
@@ -101,10 +101,11 @@ impl LaunchError {
                     .to_owned(),
             ),
             Self::Silent { .. } | Self::GuestEnded { .. } | Self::AgentGone { .. } => Some(look.to_owned()),
+            Self::Root { fault: DiskFault::Changed, cached_as: Some(name), .. } => {
+                Some(format!("`bottle-vmm images rm {name}` removes it from the cache; the next run makes it anew"))
+            }
             Self::Root { fault: DiskFault::Changed, .. } => Some(
-                "`bottle-vmm inspect --verify FILE` tells what else is damaged; copy or pack it again, or, if it is one of the \
-                 cache, remove it: it is then made anew"
-                    .to_owned(),
+                "`bottle-vmm inspect --verify FILE` tells what else is damaged; copy or pack it again".to_owned(),
             ),
             Self::Root { fault: DiskFault::Unreadable { .. }, .. } => {
                 Some("copy the image to a disk that works, or pack it again".to_owned())

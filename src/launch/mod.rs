@@ -90,6 +90,8 @@ pub struct RootDisk {
     pub tree: HashTree,
     /// What people call the file.
     pub name: String,
+    /// What it goes by in the cache, if it is there.
+    pub cached_as: Option<String>,
 }
 
 /// What runs in the guest.
@@ -185,7 +187,7 @@ async fn run(
     if let Some(held) = &bottle.held_signals {
         held.release(); // one that has come by now is found by `signals`
     }
-    let mut guest = Guest::new(monitor, control, bottle.console, bottle.root.name)?;
+    let mut guest = Guest::new(monitor, control, bottle.console, (bottle.root.name, bottle.root.cached_as))?;
     let for_guest = network.as_ref().map(|(_, net)| net.for_guest());
     let mut serving = network.map(|(network, _)| network.serve(bottle.boot_limit)).transpose()?;
     if let Some(serving) = &mut serving {

@@ -27,9 +27,9 @@ pub const MAX_BYTES: u64 = 8 << 40;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ScratchError {
-    #[error("a scratch disk of {bytes} bytes is too small")]
+    #[error("a scratch disk of {} is too small", size(*bytes))]
     TooSmall { bytes: u64 },
-    #[error("a scratch disk of {bytes} bytes is too large")]
+    #[error("a scratch disk of {} is too large", size(*bytes))]
     TooLarge { bytes: u64 },
     #[error("cannot create a scratch disk in `{}`", directory.display())]
     Create {
@@ -37,7 +37,7 @@ pub enum ScratchError {
         #[source]
         source: io::Error,
     },
-    #[error("cannot format a scratch disk of {bytes} bytes in `{}`", directory.display())]
+    #[error("cannot format a scratch disk of {} in `{}`", size(*bytes), directory.display())]
     Format {
         directory: PathBuf,
         bytes: u64,
@@ -60,6 +60,13 @@ impl ScratchError {
             }
         }
     }
+}
+
+/// In the largest unit that leaves no rest, as sizes are typed.
+fn size(bytes: u64) -> String {
+    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let whole = units.into_iter().find(|(power, _)| bytes > 0 && bytes.trailing_zeros() >= *power);
+    whole.map_or_else(|| format!("{bytes} bytes"), |(power, unit)| format!("{} {unit}", bytes >> power))
 }
 
 /// A disk of `bytes` (rounded down to whole 4 KiB blocks) on the file system of `directory`, holding an empty ext4.

@@ -60,6 +60,10 @@ fn sizes_out_of_range_are_refused_with_the_range() {
     let directory = tempfile::tempdir().unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
     let small = create(directory.path(), MIN_BYTES - 1).unwrap_err();
+    let said = |bytes| ScratchError::TooSmall { bytes }.to_string();
+    assert_eq!(said(1 << 20), "a scratch disk of 1 MiB is too small");
+    assert_eq!(said(0), "a scratch disk of 0 bytes is too small");
+    assert_eq!(said(1025), "a scratch disk of 1025 bytes is too small");
     assert!(matches!(small, ScratchError::TooSmall { .. }) && small.hint().unwrap().contains("8 MiB"));
     let large = create(directory.path(), MAX_BYTES + 1).unwrap_err();
     assert!(matches!(large, ScratchError::TooLarge { .. }) && large.hint().unwrap().contains("8 TiB"));

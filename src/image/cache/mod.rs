@@ -1,10 +1,10 @@
 //! Artifacts that were made before, by what they were made of. Law: knows files and digests, not how an image is made.
 //!
 //! ```text
-//! <cache>/v1.3/<image id>-<compression>.bottle   an artifact; its times are those of its making and of its last use (atime)
-//! <cache>/v1.3/sources/<place>                   which image a file or directory, as it was when it was read, came to
-//! <cache>/v1.3/locks/<image id>-<compression>    held, and there, while the artifact is made
-//! <cache>/v1.3/drafts/                           files in the making, where the file system has none without a name; the moment before one takes another's place
+//! <cache>/v1.4/<image id>-<compression>.bottle   an artifact; its times are those of its making and of its last use (atime)
+//! <cache>/v1.4/sources/<place>                   which image a file or directory, as it was when it was read, came to
+//! <cache>/v1.4/locks/<image id>-<compression>    held, and there, while the artifact is made
+//! <cache>/v1.4/drafts/                           files in the making, where the file system has none without a name; the moment before one takes another's place
 //! ```
 //!
 //! Any number of processes may use it at once. A file gets its name when it is complete and on the disk, so a process
@@ -105,6 +105,12 @@ impl Cache {
 
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Is it one of those that lie here?
+    #[must_use]
+    pub fn keeps(&self, artifact: &Artifact) -> bool {
+        artifact.path().parent() == Some(&self.directory)
     }
 
     /// An image of a directory that the cache is in would have the cache in it, and never be the same again. `device` is the

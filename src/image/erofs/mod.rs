@@ -35,8 +35,8 @@ use super::tree::{InodeId, Kind, Tree};
 /// The super block has block 0 to itself.
 const RESERVED_BLOCKS: u32 = 1;
 
-/// Goes into every digest that names an image: counts up with each change of what this writer makes of a tree.
-pub(crate) const WRITER_VERSION: u32 = 3;
+/// An image is found again under this version only: counts up with each change of what is made of an image, here or before.
+pub(crate) const WRITER_VERSION: u32 = 4;
 
 /// Takes the contents of a tree's files one by one, then lays out the rest.
 pub(crate) struct ImageWriter<'t> {
