@@ -56,9 +56,9 @@ pub enum ImageError {
     NotADigest { name: String, found: String },
     #[error("the archive holds no image")]
     NoImages,
-    #[error("there are {} images in it: {}", names.len(), listed(names))]
+    #[error("the file or directory holds {} images: {}", names.len(), listed(names))]
     ManyImages { names: Vec<String> },
-    #[error("there is no image called `{name}` in it{}", but(names))]
+    #[error("the file or directory holds no image called `{}`{}", beginning(name), but(names))]
     NoSuchName { name: String, names: Vec<String> },
     #[error("the image is for {}, not for {wanted}", found.join(", "))]
     Platform { wanted: String, found: Vec<String> },
@@ -136,7 +136,7 @@ impl ImageError {
             Self::Compression { .. } => "archives may be plain or compressed with gzip or zstd",
             Self::Archive { source: TarError::Truncated { .. }, .. } => "save the image again: its end is missing",
             Self::ManyImages { names } => {
-                let first = names.first().map_or("NAME", String::as_str);
+                let first = names.first().map_or_else(|| "NAME".to_owned(), |name| beginning(name));
                 return Some(format!(
                     "name one of them behind the path and a colon: `PATH:{first}`; of what comes through a pipe, save only that one"
                 ));
@@ -193,18 +193,18 @@ impl ImageError {
 /// As many of them as can be read; an index may have thousands.
 fn listed(names: &[String]) -> String {
     const SHOWN: usize = 12;
-    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let shown = names.iter().take(SHOWN).map(|name| beginning(name)).collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(SHOWN) {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
 }
 
-/// As much of a path as anybody reads.
-fn beginning(path: &str) -> String {
-    const SHOWN: usize = 80;
-    let mut shown: String = path.chars().take(SHOWN).collect();
-    if shown.len() < path.len() {
+/// As much of a name or path of somebody else's as anybody reads.
+fn beginning(text: &str) -> String {
+    const SHOWN: usize = 256;
+    let mut shown: String = text.chars().take(SHOWN).collect();
+    if shown.len() < text.len() {
         shown.push('…');
     }
     shown

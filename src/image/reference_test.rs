@@ -58,7 +58,7 @@ fn one_image_of_several_is_taken_by_its_name() {
         }
         match place.open_path(source).unwrap_err() {
             error @ ImageError::ManyImages { .. } => {
-                assert!(error.to_string().ends_with("2 images in it: app:1, app:2"), "{error}");
+                assert!(error.to_string().ends_with("holds 2 images: app:1, app:2"), "{error}");
                 assert!(error.hint().unwrap().contains("`PATH:app:1`"));
             }
             other => panic!("{other:?}"),

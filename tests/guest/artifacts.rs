@@ -185,3 +185,28 @@ fn a_cached_image_is_in_use_while_a_bottle_runs_and_survives_its_removal() {
         assert_eq!(finished.stdout[..32], expected[..32]);
     });
 }
+
+#[test]
+fn a_damaged_image_of_the_cache_is_removed_as_the_error_says_and_made_anew() {
+    guest_test(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, cache) = (small_root(dir.path()), dir.path().join("cache"));
+        let run = || {
+            let bottle = Bottle::new().env("XDG_CACHE_HOME", &cache).with(&["--image", root.to_str().unwrap()]);
+            bottle.run(&["sh", "-c", "cat /data | md5sum"])
+        };
+        let whole = run().exits(0).text();
+        let images = |arguments: &[&str]| {
+            let mut command = Command::new(PROGRAM);
+            Finished::of(command.arg("images").args(arguments).env("XDG_CACHE_HOME", &cache).output().unwrap()).exits(0)
+        };
+        let listed: serde_json::Value = serde_json::from_slice(&images(&["--json"]).stdout).unwrap();
+        let artifact = PathBuf::from(listed[0]["path"].as_str().unwrap());
+        let at = offset_of_mark(&artifact);
+        File::options().write(true).open(&artifact).unwrap().write_all_at(b"LIES", at).unwrap();
+        let said = run().exits(125).complains(&["is damaged", "images rm"]).stderr;
+        let name = said.split("images rm ").nth(1).unwrap().split('`').next().unwrap();
+        images(&["rm", name]);
+        run().exits(0).prints(&whole);
+    });
+}

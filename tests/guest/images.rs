@@ -2,6 +2,8 @@
 
 use crate::bottle::{Bottle, Finished, guest_test};
 use crate::setup::{agent_archive, busybox, install};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
@@ -82,6 +84,56 @@ fn what_an_image_has_in_run_and_tmp_is_its_commands() {
         for options in [&[][..], &["--disk", "64M"]] {
             run(options, script).exits(0).prints("service\nfrom the image\n");
         }
+    });
+}
+
+/// A docker archive of busybox alone, with this configuration.
+fn archive_with(directory: &Path, config: &serde_json::Value) -> String {
+    let tar = |files: &[(&str, &[u8])]| {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, bytes) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o755);
+            tar.append_data(&mut header, name, *bytes).unwrap();
+        }
+        tar.into_inner().unwrap()
+    };
+    let layer = tar(&[("bin/busybox", &fs::read(busybox()).unwrap())]);
+    let hex = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let config = json!({
+        "architecture": "amd64", "os": "linux", "config": config,
+        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", hex(&layer))] },
+    });
+    let manifest = json!([{ "Config": "config.json", "RepoTags": ["made:1"], "Layers": ["layer.tar"] }]);
+    let (config, manifest) = (config.to_string(), manifest.to_string());
+    let archive = directory.join(format!("{}.tar", hex(config.as_bytes())));
+    let parts = [("layer.tar", &layer[..]), ("config.json", config.as_bytes()), ("manifest.json", manifest.as_bytes())];
+    fs::write(&archive, tar(&parts)).unwrap();
+    archive.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_a_configuration_says_is_done_and_what_is_wrong_with_it_is_told_to_be_the_image_s() {
+    guest_test(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let run = |config: serde_json::Value, options: &[&str], words: &[&str]| {
+            let image = format!("{}:made:1", archive_with(dir.path(), &config));
+            Bottle::new().with(&["--image", &image]).with(options).run(&[&["/bin/busybox"], words].concat())
+        };
+        let good = json!({ "Volumes": { "/srv/data": {} }, "Env": ["=x", "A=b", "C"], "WorkingDir": "/made" });
+        let script =
+            "b=/bin/busybox; echo $A; pwd; $b stat -c '%a %u %F' /srv/data; $b touch /srv/data/file && echo written";
+        let finished = run(good, &[], &["sh", "-c", script]);
+        finished.exits(0).prints("b\n/made\n755 0 directory\nwritten\n").quietly();
+        let nobody = || json!({ "User": "ghost" });
+        let finished = run(nobody(), &[], &["true"]).exits(125);
+        finished.complains(&["no user `ghost`", "hint: it is the image's configuration", "`--user 0`"]);
+        run(nobody(), &["--user", "0"], &["true"]).exits(0).quietly();
+        let nowhere = || json!({ "WorkingDir": "/bin/busybox" });
+        let finished = run(nowhere(), &[], &["true"]).exits(125);
+        finished.complains(&["working directory", "hint: it is the image's configuration", "`--workdir /`"]);
+        run(nowhere(), &["--workdir", "/"], &["true"]).exits(0).quietly();
     });
 }
 

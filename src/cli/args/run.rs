@@ -23,7 +23,8 @@ pub struct RunArgs {
     /// What to boot: a `docker save` archive, an OCI layout or archive, a root directory, an artifact made by `pack`, or - for any of the
     /// files on standard input
     ///
-    /// An artifact boots in place; everything else is packed into the cache the first time, and found there as long as it does not change.
+    /// Of an archive or a layout that holds several images, PATH:NAME is one, unless a file is called so. A directory that skopeo wrote as dir: is
+    /// an image too. An artifact boots in place; everything else is packed into the cache the first time, and found there as long as it does not change.
     /// docker-daemon:NAME and containers-storage:NAME (podman's and buildah's) are images kept there, copied by skopeo. Without an image,
     /// a small root made of Debian's busybox-static.
     #[arg(long, value_name = "IMAGE")]
@@ -77,7 +78,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<Seconds>,
 
-    /// vCPUs
+    /// vCPUs, at most 64; over 8, no more than this machine has
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = cpus)]
     pub cpus: u8,
 
