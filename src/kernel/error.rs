@@ -115,16 +115,16 @@ impl KernelError {
     /// Of something in the package `deb`, which was unpacked into `root` for the while: it gets the path that people know, or that of the
     /// store if it is of what is being put together there.
     pub(super) fn in_package(mut self, deb: &Path, root: &Path) -> Self {
-        let path = match &mut self {
-            Self::Io { path, .. }
-            | Self::NotAKernel { path }
-            | Self::WrongMachine { path, .. }
-            | Self::Truncated { path, .. }
-            | Self::OldProtocol { path, .. }
-            | Self::Compression { path, .. }
-            | Self::Payload { path, .. }
-            | Self::NotAModule { path } => path,
-            _ => return self,
+        let (Self::Io { path, .. }
+        | Self::NotAKernel { path }
+        | Self::WrongMachine { path, .. }
+        | Self::Truncated { path, .. }
+        | Self::OldProtocol { path, .. }
+        | Self::Compression { path, .. }
+        | Self::Payload { path, .. }
+        | Self::NotAModule { path }) = &mut self
+        else {
+            return self;
         };
         match path.strip_prefix(root).map(Path::to_owned) {
             Ok(inside) => {
