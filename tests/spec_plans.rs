@@ -1,7 +1,8 @@
 //! Plans as bot-bottle's specification has them, written from it and not from what the program says: one directory of `tests/plans` a case.
 //!
 //! `home/` is the home, `repo` in it where the command runs; `command` has the sections that the case follows, and the command. Of what comes,
-//! `plan.json` (or `metadata.json`, the record) has the fields that the specification fixes, or `error` the words that must be said.
+//! `plan.json` (or `metadata.json`, the record) has the fields that the specification fixes, or `error` what must be said: `at FILE:LINE:COLUMN`,
+//! and words of the error or its hint, in which neither the program nor the file counts.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
@@ -43,7 +44,7 @@ fn codex_login() -> String {
     serde_json::json!({"OPENAI_API_KEY": null, "tokens": tokens, "last_refresh": "2026-01-01T00:00:00Z"}).to_string()
 }
 
-/// Runs the lines of `command`; what the last one comes to is the answer.
+/// Runs the lines of `command`, which are to succeed up to the last; what that one comes to is the answer.
 fn run(case: &Path, home: &Path) -> Output {
     let text = fs::read_to_string(case.join("command")).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#'));
@@ -60,7 +61,27 @@ fn run(case: &Path, home: &Path) -> Output {
             command.output().unwrap()
         })
         .collect();
-    outputs.into_iter().next_back().unwrap()
+    let (last, before) = outputs.split_last().unwrap();
+    for output in before {
+        assert!(output.status.success(), "{}: {}", case.display(), String::from_utf8_lossy(&output.stderr));
+    }
+    last.clone()
+}
+
+/// What an error lacks of what must be said.
+fn unsaid(expected: &str, stderr: &str) -> Vec<String> {
+    let lines = stderr.lines().filter(|line| !line.contains("warning: it could not run"));
+    let said: String = lines.map(|line| format!("{}\n", line.strip_prefix("bottle-vmm: ").unwrap_or(line))).collect();
+    let (place, words) = match expected.strip_prefix("at ").and_then(|rest| rest.split_once('\n')) {
+        Some((place, words)) => (Some(format!("{place}: ")), words),
+        None => (None, expected),
+    };
+    let rest = match &place {
+        Some(place) => said.strip_prefix(place.as_str()),
+        None => Some(said.as_str()),
+    };
+    let Some(rest) = rest else { return vec![format!("it is not {}", place.unwrap_or_default())] };
+    words.lines().filter(|word| !rest.contains(word)).map(str::to_owned).collect()
 }
 
 /// How a case speaks of what is different each time.
@@ -126,8 +147,8 @@ fn differences(case: &Path) -> Vec<String> {
         return vec!["a value was said".to_owned()];
     }
     if let Ok(words) = fs::read_to_string(case.join("error")) {
-        let mut missing: Vec<_> = words.lines().filter(|word| !stderr.contains(word)).collect();
-        missing.extend((code == 0 || !stdout.is_empty()).then_some("an error"));
+        let mut missing = unsaid(&words, &stderr);
+        missing.extend((code == 0 || !stdout.is_empty()).then_some("an error".to_owned()));
         return missing.iter().map(|word| format!("{word} is not in: {stderr}")).collect();
     }
     if code != 0 {
