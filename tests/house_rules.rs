@@ -162,7 +162,6 @@ fn the_map_names_only_what_exists() {
 
 #[test]
 fn every_bottle_vmm_command_of_the_readme_parses() {
-    use clap::Parser as _;
     let text = fs::read_to_string(root().join("README.md")).unwrap();
     let fences = text.split("```sh").skip(1).filter_map(|rest| rest.split("```").next());
     let mut count = 0;
@@ -170,8 +169,9 @@ fn every_bottle_vmm_command_of_the_readme_parses() {
         let line = line.split("  #").next().unwrap_or("");
         for command in line.split('|').filter_map(|part| part.trim().strip_prefix("bottle-vmm ")) {
             let words = split(command.split(" >").next().unwrap_or(command));
-            let parsed =
-                bottle_vmm::cli::args::Cli::try_parse_from(std::iter::once("bottle-vmm".to_owned()).chain(words));
+            let parsed = bottle_vmm::cli::args::Cli::of(
+                std::iter::once("bottle-vmm".into()).chain(words.into_iter().map(Into::into)),
+            );
             assert!(parsed.is_ok(), "`bottle-vmm {command}`: {}", parsed.err().unwrap());
             count += 1;
         }

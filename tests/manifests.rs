@@ -8,6 +8,7 @@ mod program;
 
 use program::Answer;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 use tempfile::TempDir;
@@ -17,7 +18,7 @@ struct Home(TempDir);
 impl Home {
     fn new() -> Self {
         let home = Self(tempfile::tempdir().unwrap());
-        for directory in ["tmp", "repo/.bot-bottle/agents", ".bot-bottle/bottles", ".bot-bottle/agents"] {
+        for directory in ["repo/.bot-bottle/agents", ".bot-bottle/bottles", ".bot-bottle/agents"] {
             fs::create_dir_all(home.path(directory)).unwrap();
         }
         home
@@ -38,13 +39,14 @@ impl Home {
 
     fn run(&self, editor: &str, arguments: &[&str]) -> Answer {
         let mut command = program::command(self.0.path(), env!("CARGO_BIN_EXE_bottle-vmm"));
-        command.args(arguments).env("EDITOR", editor).env("TMPDIR", self.path("tmp"));
+        command.args(arguments).env("EDITOR", editor);
         Answer::of(self.0.path(), &command.output().unwrap())
     }
 
     /// What `edit` left of drafts.
     fn drafts(&self) -> Vec<PathBuf> {
-        fs::read_dir(self.path("tmp")).unwrap().map(|entry| entry.unwrap().path()).collect()
+        let entries = fs::read_dir(self.path(".bot-bottle/drafts")).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().path()).collect()
     }
 }
 
@@ -72,6 +74,31 @@ fn list_has_everything_and_what_is_wrong_with_it() {
     let json: serde_json::Value = serde_json::from_str(&home().run("", &["list", "--json"]).stdout).unwrap();
     assert_eq!(json["agents"][1]["error"].as_str().unwrap().split_once(": ").unwrap().1, "there is no bottle `nope`");
     assert_eq!(json["bottles"][1]["lineage"], serde_json::json!(["base", "dev"]));
+}
+
+/// Each thing once, and nothing in front of nothing.
+#[test]
+fn list_says_what_is_broken_once() {
+    let home = home()
+        .with(".bot-bottle/bottles/base.md", "---\nenvv: {}\n---\n")
+        .with(".bot-bottle/bottles/other.md", "---\nextends: base\n---\n")
+        .with("repo/.bot-bottle/agents/theirs.md", "---\nbotle: dev\n---\n");
+    let answer = home.run("", &["list"]);
+    assert_eq!(
+        answer.stdout,
+        "agent   coder   in bottle dev\nagent   theirs  of this repository, broken\n\
+         bottle  base    broken\nbottle  dev     broken\nbottle  other   broken\n"
+    );
+    assert_eq!(answer.stderr.matches("base.md:2:1: unknown key `envv`").count(), 1, "{}", answer.stderr);
+    assert_eq!(answer.stderr.matches("theirs.md:2:1: unknown key `botle`").count(), 1, "{}", answer.stderr);
+    let json: serde_json::Value = serde_json::from_str(&home.run("", &["list", "--json"]).stdout).unwrap();
+    for broken in [&json["agents"][1], &json["bottles"][0], &json["bottles"][1]] {
+        assert!(
+            broken["error"].is_string() && broken["hint"].as_str().unwrap().starts_with("did you mean `"),
+            "{broken}"
+        );
+    }
+    assert_eq!(json["agents"][0]["hint"], serde_json::Value::Null);
 }
 
 #[test]
@@ -136,19 +163,23 @@ fn edit_takes_a_valid_text_and_keeps_another() {
     let before = home.read(".bot-bottle/bottles/dev.md");
     let broken = home.run("sed -i s/extends/extnds/", &["edit", "dev"]);
     assert_eq!((broken.code, home.read(".bot-bottle/bottles/dev.md")), (125, before));
-    let kept = fs::read_dir(home.path("tmp")).unwrap().next().unwrap().unwrap();
-    assert!(fs::read_to_string(kept.path()).unwrap().contains("extnds"));
-    let place = kept.file_name().into_string().unwrap();
-    for said in [format!("tmp/{place}:2:1: unknown key `extnds`"), format!("kept in `tmp/{place}`")] {
+    let kept = home.drafts().pop().unwrap();
+    assert!(fs::read_to_string(&kept).unwrap().contains("extnds"));
+    let place = format!(".bot-bottle/drafts/{}", kept.file_name().unwrap().display());
+    let modes = [&kept, &home.path(".bot-bottle/drafts")].map(|path| path.metadata().unwrap().permissions().mode());
+    assert_eq!(modes.map(|mode| mode & 0o777), [0o600, 0o700]);
+    for said in [format!("{place}:2:1: unknown key `extnds`"), format!("kept in `{place}`")] {
         assert!(broken.stderr.contains(&said), "{said} is not in {}", broken.stderr);
     }
     assert!(!broken.stderr.contains("canary"));
-    fs::remove_file(kept.path()).unwrap();
+    let cleanup = home.run("", &["cleanup", "--yes"]);
+    assert!(cleanup.stderr.contains(&format!("`{place}` is a draft of `edit`, and left alone")), "{}", cleanup.stderr);
+    fs::remove_file(&kept).unwrap();
 
     assert_eq!(home.run("true", &["edit", "dev"]).stderr, "bottle-vmm: nothing was changed\n");
     let failed = home.run("false", &["edit", "dev"]);
     assert!(failed.stderr.starts_with("bottle-vmm: the editor `false` failed"), "{}", failed.stderr);
-    assert_eq!(fs::read_dir(home.path("tmp")).unwrap().count(), 0, "nothing is left");
+    assert!(!home.path(".bot-bottle/drafts").exists(), "nothing is left");
 }
 
 #[test]
@@ -188,6 +219,32 @@ fn a_signal_ends_the_editor_and_takes_the_draft_unless_somebody_has_written_in_i
 
     // Ctrl-C is the editor's affair, as in one that has a meaning for it.
     assert_eq!(home.run("sh -c 'kill -INT $PPID'", &["edit", "dev"]).stderr, "bottle-vmm: nothing was changed\n");
+}
+
+/// The way to a parent that is mended leads over its children.
+#[test]
+fn a_valid_text_is_written_though_what_it_extends_is_broken() {
+    let home = home().with(".bot-bottle/bottles/base.md", "---\nenvv: {}\n---\n");
+    let answer = home.run("sed -i s/child/other/", &["edit", "dev"]);
+    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    assert!(answer.stderr.contains(".bot-bottle/bottles/base.md:2:1: unknown key `envv`"), "{}", answer.stderr);
+    assert!(answer.stderr.ends_with("`.bot-bottle/bottles/dev.md` is written\n"), "{}", answer.stderr);
+    assert!(home.read(".bot-bottle/bottles/dev.md").contains("canary-other"));
+    let circle = home.run("sed -i '2iextends: dev'", &["edit", "base"]);
+    assert!(circle.code == 125 && circle.stderr.contains("stays as it was"), "{}", circle.stderr);
+}
+
+/// As a manifest is read, so it is edited: a fifo would hold us up, and what is larger than any manifest is none.
+#[test]
+fn what_is_no_manifest_is_not_edited() {
+    let home = home();
+    nix::unistd::mkfifo(&home.path("repo/.bot-bottle/agents/pipe.md"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let large = fs::File::create(home.path(".bot-bottle/agents/large.md")).unwrap();
+    large.set_len(100 << 20).unwrap();
+    for (name, said) in [("pipe", "not a regular file"), ("large", "the file has 104857600 bytes")] {
+        let answer = home.run("true", &["edit", name]);
+        assert!(answer.code == 125 && answer.stderr.contains(&format!("/{name}.md: {said}")), "{}", answer.stderr);
+    }
 }
 
 #[test]

@@ -80,6 +80,7 @@ fn plan_is_for_people_or_for_programs_and_leaves_nothing() {
     let mut beside = home.command(PROGRAM);
     beside.args(["plan", "coder", "--json", "--bundle", "external=192.0.2.2"]).env_remove("TOKEN");
     let beside = home.answer(&beside.output().unwrap());
+    assert_eq!(without_warnings(&beside.stderr), "");
     let plan: serde_json::Value = serde_json::from_str(&beside.stdout).unwrap();
     assert_eq!(plan["bundle_ip"], "192.0.2.2", "a bundle has its own tokens");
     assert_eq!(home.listing(), before);
@@ -147,9 +148,7 @@ fn a_kernel_that_is_only_looked_at_is_not_unpacked() {
     let kernel = home.0.path().join("repo/bzImage");
     fs::write(&kernel, bzimage()).unwrap();
     let before = home.listing();
-    let run = |arguments: &[&str]| {
-        home.command(PROGRAM).env_remove("XDG_CACHE_HOME").args(arguments).args(["--kernel", "./bzImage"]).output()
-    };
+    let run = |arguments: &[&str]| home.command(PROGRAM).args(arguments).args(["--kernel", "./bzImage"]).output();
     let answer = home.answer(&run(&["doctor"]).unwrap());
     assert!(answer.stdout.contains("`run` takes ./bzImage\n"), "{}", answer.stdout);
     assert_eq!(home.listing(), before);
@@ -187,10 +186,108 @@ fn a_dry_run_is_brought_back_by_resume_and_cleared_away_by_cleanup() {
     let asked = home.run(&["cleanup"]);
     assert_eq!((asked.code, asked.stdout), (125, format!("would remove {slug} (agent coder)\n")));
     assert!(asked.stderr.contains("there is no terminal\nhint: `--yes` removes without asking"), "{}", asked.stderr);
-    assert_eq!(home.run(&["cleanup", "--dry-run"]).stdout, format!("would remove {slug} (agent coder)\n"));
+    for only_told in [&["cleanup", "--dry-run"][..], &["cleanup", "--dry-run", "--yes"]] {
+        assert_eq!(home.run(only_told).stdout, format!("would remove {slug} (agent coder)\n"));
+    }
+    assert_eq!(home.slugs(), BTreeSet::from([slug.clone()]));
     assert_eq!(home.run(&["cleanup", "--yes"]).stdout, format!("removed {slug} (agent coder)\n"));
     assert_eq!(home.listing(), before);
     assert_eq!(home.run(&["cleanup"]).stderr, "bottle-vmm: there is nothing to clean up\n");
+}
+
+/// `preserve` is what keeps a bottle from `cleanup`; its name is what takes it there. Of bot-bottle's there is a line, and nothing else.
+#[test]
+fn kept_bottles_are_listed_with_bot_bottles_and_go_by_name() {
+    let home = Home::new();
+    assert_eq!(home.run(&["start", "coder", "--dry-run", "--label", "Fix-Login"]).code, 0);
+    home::write(home.0.path(), ".bot-bottle/state/fix-login/preserve", "");
+    let theirs = r#"{"identity": "theirs-1", "agent_name": "a", "cwd": "", "copy_cwd": false, "started_at": "2026-06-03T21:38:00+00:00"}"#;
+    home::write(home.0.path(), ".bot-bottle/state/theirs-1/metadata.json", theirs);
+    let before = home.listing();
+    let listed = home.run(&["list", "kept"]);
+    let lines: Vec<Vec<_>> = listed.stdout.lines().map(|line| line.split_whitespace().take(3).collect()).collect();
+    assert_eq!(lines, [["bottle-vmm", "fix-login", "coder"], ["docker", "theirs-1", "a"]]);
+    assert!(listed.stdout.ends_with("  2026-06-03T21:38:00+00:00\n"), "{}", listed.stdout);
+    let json: serde_json::Value = serde_json::from_str(&home.run(&["list", "kept", "--json"]).stdout).unwrap();
+    assert_eq!((&json[0]["label"], &json[0]["preserved"]), (&"Fix-Login".into(), &true.into()));
+    assert_eq!((&json[1]["backend"], &json[1]["preserved"]), (&"docker".into(), &false.into()));
+
+    for refused in [&["resume", "theirs-1", "--dry-run"][..], &["cleanup", "theirs-1", "--yes"]] {
+        let answer = home.run(refused);
+        assert_eq!(answer.code, 125);
+        assert!(answer.stderr.contains("was made by the backend `docker` of bot-bottle\nhint: "), "{}", answer.stderr);
+    }
+    assert_eq!(home.run(&["resume"]).stderr, "bottle-vmm: which bottle?\nhint: there is only `fix-login`\n");
+    assert_eq!(home.run(&["cleanup", "--yes"]).stderr, "bottle-vmm: there is nothing to clean up\n");
+    let nobody = home.run(&["cleanup", "fix-login", "nobody", "--yes"]);
+    assert_eq!(nobody.stderr, "bottle-vmm: no bottle `nobody` was kept\nhint: there is only `fix-login`\n");
+    assert_eq!(home.listing(), before, "and nothing is written beside what is bot-bottle's");
+    assert_eq!(home.run(&["cleanup", "fix-login", "--yes"]).stdout, "removed fix-login (agent coder)\n");
+    assert_eq!(home.slugs(), BTreeSet::from(["theirs-1".to_owned()]));
+}
+
+/// The word that people type; what `run` has for commands is not for agents, and the other way round.
+#[test]
+fn run_with_an_agent_is_start() {
+    let home = Home::new();
+    let dry = home.run(&["run", "coder", "--dry-run", "--label", "fix"]);
+    assert!(dry.code == 0 && dry.stderr.contains("agent      coder\n"), "{}", dry.stderr);
+    assert_eq!(home.slugs(), BTreeSet::from(["fix".to_owned()]));
+    for (wrong, said, hint) in [
+        (
+            &["run", "coder", "--image", "agent.tar"][..],
+            "unexpected argument '--image' found",
+            "an agent's image is its bottle's",
+        ),
+        (&["run", "coder", "--", "ls"], "unexpected argument 'ls' found", "`run --image IMAGE -- COMMAND`"),
+        (
+            &["run", "debian:12"],
+            "there is no agent `debian:12`\n",
+            "if it is an image: `bottle-vmm run --image IMAGE -- COMMAND`",
+        ),
+        (&["run", "../repo"], "there is no agent `../repo`\n", "there is only `coder`; if it is an image: "),
+        (&["run", "codr"], "there is no agent `codr`\n", "hint: did you mean `coder`? there is only `coder`\n"),
+    ] {
+        let answer = home.run(wrong);
+        assert_eq!((answer.code, answer.stdout.as_str()), (125, ""), "{wrong:?}");
+        for said in [said, hint] {
+            assert!(answer.stderr.contains(said), "{said} is not in {}", answer.stderr);
+        }
+    }
+}
+
+#[test]
+fn where_there_is_no_current_directory_nothing_is_planned() {
+    let home = Home::new();
+    let gone = home.0.path().join("gone");
+    let script =
+        format!("mkdir {0}; cd {0}; rmdir {0}; exec {PROGRAM} start coder --cwd --dry-run --label x", gone.display());
+    let answer = home.answer(&home.command("sh").args(["-c", &script]).output().unwrap());
+    assert_eq!(
+        (answer.code, answer.stderr.as_str()),
+        (
+            125,
+            "bottle-vmm: there is no current directory: No such file or directory (os error 2)\n\
+             hint: `cd` to a directory that is there; agents of a repository are looked for in it\n"
+        )
+    );
+    assert_eq!(home.slugs(), BTreeSet::new());
+}
+
+/// An archive may unpack to any name.
+#[test]
+fn names_of_directories_do_nothing_to_a_terminal() {
+    let home = Home::new();
+    let repo = "a \u{1b}[31m\u{202e}b";
+    home::write(home.0.path(), &format!("{repo}/.bot-bottle/agents/theirs.md"), "---\nbottle: dev\n---\n");
+    home::write(home.0.path(), &format!("{repo}/.bot-bottle/bottles/x.md"), "");
+    for arguments in [&["info", "theirs"][..], &["plan", "theirs", "--cwd"], &["list"]] {
+        let answer =
+            home.answer(&home.command(PROGRAM).current_dir(home.0.path().join(repo)).args(arguments).output().unwrap());
+        let said = answer.stdout + &answer.stderr;
+        assert!(answer.code == 0 && said.contains("a \u{fffd}[31m\u{fffd}b"), "{said}");
+        assert!(!said.contains(['\u{1b}', '\u{202e}']), "{said:?}");
+    }
 }
 
 /// What `run` holds while its bottle runs.
@@ -321,7 +418,7 @@ fn a_home_that_cannot_be_written_to_is_said() {
 
 #[test]
 fn the_examples_of_the_helps_are_commands() {
-    use clap::{CommandFactory as _, Parser as _};
+    use clap::CommandFactory as _;
     let mut count = 0;
     for command in bottle_vmm::cli::args::Cli::command().get_subcommands() {
         let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
@@ -330,8 +427,8 @@ fn the_examples_of_the_helps_are_commands() {
                 continue;
             }
             let line = line.split(" | ").next().unwrap().replace("'fix the tests'", "fix");
-            let words = std::iter::once("bottle-vmm").chain(line.split_whitespace());
-            bottle_vmm::cli::args::Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+            let words = std::iter::once("bottle-vmm").chain(line.split_whitespace()).map(Into::into);
+            bottle_vmm::cli::args::Cli::of(words).unwrap_or_else(|error| panic!("{line}: {error}"));
             count += 1;
         }
     }
@@ -357,7 +454,7 @@ fn what_can_be_judged_without_an_image_is_judged_before_there_is_one() {
     assert!(answer.stderr.contains("there is no IPv6 in a bottle"), "{}", answer.stderr);
 }
 
-/// Names only, and only for people: what a program reads says it with each variable.
+/// Names only. Also beside a plan for programs: whoever runs one reads standard error.
 #[test]
 fn what_a_plan_will_not_come_to_is_a_warning() {
     let home = Home::new();
@@ -366,6 +463,8 @@ fn what_a_plan_will_not_come_to_is_a_warning() {
     home::write(home.0.path(), ".bot-bottle/bottles/dev.md", bottle);
     let warnings = "bottle-vmm: warning: it could not start on this machine: the bottle's Dockerfile, `repo/nowhere/Dockerfile`, is not there\n\
                     bottle-vmm: warning: `NO_PROXY` is set by us: the value is not used that the bottle's `env` has\n";
+    let program = home.run(&["plan", "coder", "--json"]);
+    assert_eq!((program.code, without_warnings(&program.stderr).as_str()), (0, warnings));
     let plan = home.run(&["plan", "coder"]);
     assert_eq!((plan.code, without_warnings(&plan.stderr).as_str()), (0, warnings));
     assert!(plan.stdout.contains("built from repo/nowhere/Dockerfile\n"), "{}", plan.stdout);

@@ -20,7 +20,7 @@ use crate::launch::session::Outcome;
 use crate::launch::timings::Timings;
 use crate::launch::{self, Bottle, Command, LaunchError};
 use crate::net::ledger::Ledger;
-use crate::plan::environment::{Origin as ValueOrigin, endpoints};
+use crate::plan::environment::{Origin as ValueOrigin, USER, endpoints};
 use crate::plan::git_gate::GUEST_GITCONFIG;
 use crate::plan::provider::GUEST_PROMPT;
 use crate::plan::{BottlePlan, Gateways, Prepared, Secrets};
@@ -104,12 +104,14 @@ pub(super) fn boot(
     if marked && !matches!(outcome, Ok(Outcome::Exited(_))) {
         state.mark()?; // it has not come to the end that it was marked for
     }
-    let outcome = outcome.map_err(|error| ended(error, &plan, machine.kernel.as_deref()))?;
-    let stays = if matches!(outcome, Outcome::Interrupted(_)) { state.interrupted() } else { state.ended() };
+    let stays = match outcome {
+        Ok(Outcome::Exited(_) | Outcome::TimedOut(_)) => state.ended(),
+        Ok(Outcome::Interrupted(_)) | Err(_) => state.interrupted(),
+    };
     if stays {
         note(&format!("the bottle was kept: `bottle-vmm resume {}`", state.slug()));
     }
-    Ok(ExitCode::from(outcome.exit_code()))
+    Ok(ExitCode::from(outcome.map_err(|error| ended(error, &plan, machine.kernel.as_deref()))?.exit_code()))
 }
 
 /// Nobody has a bottle of that identity among those of this home.
@@ -170,7 +172,7 @@ fn host_variable(origin: &ValueOrigin) -> Option<OsString> {
     }
 }
 
-/// The image's, then the bottle's and the provider's, then where the gateways are.
+/// The image's, then whose it is, then the bottle's and the provider's, then where the gateways are.
 fn environment(
     plan: &BottlePlan,
     secrets: Secrets,
@@ -179,8 +181,9 @@ fn environment(
     tty: bool,
 ) -> Result<Variables, EnvError> {
     let mut variables = Variables::of_image(image, &plan.machine_name, tty)?;
-    variables.set_known("USER", plan.guest_user.as_bytes());
-    variables.set_known("HOME", plan.guest_home.as_bytes());
+    for (name, value) in USER {
+        variables.set_known(name, value.as_bytes());
+    }
     for (name, origin) in plan.guest_env.iter() {
         match origin {
             ValueOrigin::Literal { value } | ValueOrigin::Fixed { value } | ValueOrigin::Provider { value } => {

@@ -1,24 +1,37 @@
-//! `bottle-vmm cleanup`: what killed bottles left is listed, and removed after one question; each on its own, so that one that resists
+//! `bottle-vmm cleanup`: what killed bottles left, or what is named, is listed, and removed after one question; each on its own, so that one that resists
 //! does not keep the others.
 
 use super::args::CleanupArgs;
 use super::ask::Asker;
+use super::edit;
 use super::out;
 use super::report::{self, Failure, note};
 use super::tty::Tty;
 use crate::paths;
-use crate::plan::StateRoot;
 use crate::plan::leftovers::{self, Leftover};
+use crate::plan::{Slug, StateRoot};
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 pub fn run(args: &CleanupArgs) -> Result<ExitCode, Failure> {
-    let root = StateRoot::new(&paths::bot_bottle()?);
-    let leftovers = leftovers::find(&root)?;
+    let own = paths::bot_bottle()?;
+    let root = StateRoot::new(&own);
+    let leftovers = match args.bottles.as_slice() {
+        [] => leftovers::find(&root)?,
+        names => named(&root, names)?,
+    };
+    // Somebody's work, which nobody but they can tell the worth of.
+    for draft in edit::drafts(&own) {
+        note(&format!(
+            "`{}` is a draft of `edit`, and left alone: remove it if you have no use for it",
+            draft.display()
+        ));
+    }
     if leftovers.is_empty() {
         note("there is nothing to clean up");
         return Ok(ExitCode::SUCCESS);
     }
-    if !args.yes {
+    if args.dry_run || !args.yes {
         for leftover in &leftovers {
             out::line(format_args!("would remove {}", described(leftover)))?;
         }
@@ -36,12 +49,17 @@ pub fn run(args: &CleanupArgs) -> Result<ExitCode, Failure> {
             Ok(()) => out::line(format_args!("removed {}", described(leftover)))?,
             Err(error) => {
                 all = false;
-                let hint = error.hint();
-                report::error(&Failure::new(error, hint));
+                report::error(&error.into());
             }
         }
     }
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// All or none: who is mistaken in one name may be in the others.
+fn named(root: &StateRoot, names: &[String]) -> Result<Vec<Leftover>, Failure> {
+    let names: BTreeSet<&String> = names.iter().collect();
+    names.into_iter().map(|name| Ok(leftovers::named(root, &Slug::new(name)?)?)).collect()
 }
 
 fn described(leftover: &Leftover) -> String {

@@ -10,11 +10,16 @@ use super::manifests;
 use super::report::{self, Failure};
 use super::tty::Tty;
 use crate::manifest::{Catalogue, CatalogueError, Name, Source, nearest, there_are};
-use std::fs;
+use crate::paths;
+use std::fs::{self, DirBuilder};
 use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tempfile::NamedTempFile;
+
+/// Where drafts are, in the user's own directory.
+const DRAFTS: &str = "drafts";
 
 /// What is edited.
 struct Target {
@@ -24,12 +29,31 @@ struct Target {
 }
 
 pub fn run(name: Option<&str>, kind: Option<ManifestKind>) -> Result<ExitCode, Failure> {
+    let drafts = paths::bot_bottle()?.join(DRAFTS);
+    let edited = edit(name, kind, &drafts);
+    let _not_empty = fs::remove_dir(&drafts);
+    edited
+}
+
+/// Texts that are nowhere else: kept, open in an editor, or of an `edit` that was killed.
+pub(super) fn drafts(own: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(own.join(DRAFTS)).into_iter().flatten();
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut drafts: Vec<_> = paths.filter(|path| path.extension().is_some_and(|it| it == "md")).collect();
+    drafts.sort();
+    drafts
+}
+
+fn edit(name: Option<&str>, kind: Option<ManifestKind>, drafts: &Path) -> Result<ExitCode, Failure> {
     let catalogue = manifests::open()?;
     let target = target(&catalogue, name, kind)?;
-    let before = fs::read(&target.path).map_err(|error| cannot("read", &target.path, &error))?;
+    let before = match target.kind {
+        ManifestKind::Agent => catalogue.agent_text(&target.name)?,
+        ManifestKind::Bottle => catalogue.bottle_text(&target.name)?,
+    };
     let editor = Editor::find(&target.path)?;
     let signals = interrupt::hold()?;
-    let copy = copy(&target, &before).map_err(|error| cannot("copy", &target.path, &error))?;
+    let copy = copy(&target, &before, drafts).map_err(|error| cannot("write a draft in", drafts, &error))?;
     loop {
         let edited = editor.edit(copy.path(), &target.path, &signals);
         let text = fs::read(copy.path()).map_err(|error| cannot("read", copy.path(), &error))?;
@@ -116,18 +140,27 @@ fn choices(catalogue: &Catalogue, kind: Option<ManifestKind>, name: &str) -> Str
     format!("{near}{}", there_are(&names))
 }
 
-/// A private copy whose ending tells the editor what it is.
-fn copy(target: &Target, text: &[u8]) -> io::Result<NamedTempFile> {
-    let mut copy = tempfile::Builder::new().prefix(&format!("{}-", target.name)).suffix(".md").tempfile()?;
+/// A private copy whose ending tells the editor what it is, where it outlives a boot and nobody else looks.
+fn copy(target: &Target, text: &[u8], drafts: &Path) -> io::Result<NamedTempFile> {
+    DirBuilder::new().recursive(true).mode(0o700).create(drafts)?;
+    let mut copy = tempfile::Builder::new().prefix(&format!("{}-", target.name)).suffix(".md").tempfile_in(drafts)?;
     copy.write_all(text)?;
     Ok(copy)
 }
 
+/// What is wrong beyond the text is said, and does not keep it from being written.
 fn check(catalogue: &Catalogue, target: &Target, path: &Path, text: &[u8]) -> Result<(), CatalogueError> {
     match target.kind {
-        ManifestKind::Bottle => catalogue.check_bottle(&target.name, path, text).map(|_| ()),
-        ManifestKind::Agent => catalogue.check_agent(path, text).map(|_| ()),
+        ManifestKind::Bottle => {
+            if let Some(error) = catalogue.check_bottle(&target.name, path, text)? {
+                report::error(&CatalogueError::from(error).into());
+            }
+        }
+        ManifestKind::Agent => {
+            catalogue.check_agent(path, text)?;
+        }
     }
+    Ok(())
 }
 
 /// Puts the text in the file's place at once, or not at all; a link stays one, its target is replaced.
@@ -161,5 +194,6 @@ fn kept(target: &Target, copy: NamedTempFile, why: &str) -> Failure {
 }
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
-    Failure::new(format!("cannot {what} `{}`: {error}", path.display()), None)
+    let hint = "is the directory yours to write? BOT_BOTTLE_HOME can name another".to_owned();
+    Failure::new(format!("cannot {what} `{}`: {error}", path.display()), Some(hint))
 }

@@ -48,7 +48,9 @@ impl From<EditorError> for Failure {
                 EXIT_OURS,
             ),
             EditorError::Interrupted { signal } => (None, signal.saturating_add(128)),
-            EditorError::Host(_) => (None, EXIT_OURS),
+            EditorError::Host(_) => {
+                (Some("set VISUAL or EDITOR to a program that can be run here".to_owned()), EXIT_OURS)
+            }
         };
         Self::new(error, hint).with_code(code)
     }

@@ -120,8 +120,7 @@ fn scalar(text: &str) -> String {
 }
 
 fn words(invalid: &Invalid) -> String {
-    let hint = invalid.hint().map(|hint| format!(": {hint}")).unwrap_or_default();
-    format!("{invalid}{hint}")
+    format!("{invalid}: {}", invalid.hint())
 }
 
 /// Both or none.

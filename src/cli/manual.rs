@@ -34,7 +34,7 @@ pub fn man() -> Result<ExitCode, Failure> {
 const COMMON: &str = r#".SH EXIT STATUS
 .TP
 .B 0
-Success; of \fBrun\fR: the command's own success.
+Success; of \fBrun\fR, \fBstart\fR and \fBresume\fR: the command's own success.
 .TP
 .B 1
 \fBdoctor\fR found that \fBrun\fR cannot work; \fBinspect\fR found damage; \fBbench \-\-fail\-above\fR was exceeded.
@@ -54,7 +54,7 @@ The command is not in the image.
 .B 128+\fIN\fR
 The command, or the bottle, was ended by signal \fIN\fR.
 .PP
-Every other code of \fBrun\fR is the command's own.
+Every other code of \fBrun\fR, \fBstart\fR and \fBresume\fR is the command's own.
 .SH ENVIRONMENT
 .TP
 .B BOTTLE_VMM_KERNEL
@@ -200,6 +200,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|line| line == heading), "{heading}");
         }
+        assert!(text.contains("`run AGENT …` is `start AGENT …`"));
         assert_eq!(text.matches(".SH NAME\n").count(), 1);
         assert!(!text.contains("EXTRA") && !text.contains("Examples:"));
     }

@@ -19,6 +19,7 @@ mod info;
 mod init;
 mod inspect;
 mod interrupt;
+mod kept;
 mod kernel;
 mod list;
 mod manifests;
@@ -37,7 +38,6 @@ mod summary;
 mod tty;
 
 use args::{Cli, Command, ListWhat};
-use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -48,7 +48,7 @@ use crate::launch::EXIT_OURS;
 #[must_use]
 pub fn main() -> ExitCode {
     let begin_ns = crate::monitor::process::now_ns();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::of(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return usage(error),
     };
@@ -64,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Cleanup(args) => cleanup::run(&args),
         Command::List { what: None, json } => list::run(json),
         Command::List { what: Some(ListWhat::Active), json } => active::run(json),
+        Command::List { what: Some(ListWhat::Kept), json } => kept::run(json),
         Command::Info { agent, json } => info::run(agent.as_deref(), json),
         Command::Init => init::run(),
         Command::Edit { name, kind } => edit::run(name.as_deref(), kind),
@@ -93,8 +94,13 @@ fn habit(error: &clap::Error) -> Option<&'static str> {
         "--privileged" | "--cap-add" | "--security-opt" => {
             "inside its own machine the command may do everything its user may: give `--user root`"
         }
+        "--image" | "--dockerfile" => {
+            "an agent's image is its bottle's, or BOT_BOTTLE_IMAGE; a command of your own in an image has no agent in front: \
+             `run --image IMAGE -- COMMAND`"
+        }
+        "-e" | "--env" | "--env-file" => "an agent's variables are its bottle's `env`: `bottle-vmm edit` the bottle",
         word if !word.starts_with('-') => {
-            "the image is given with `--image`, and the command after `--`; an agent is started with `start`"
+            "an image is given with `--image`, and the command after `--`: `run --image IMAGE -- COMMAND`; what stands behind `run` is an agent"
         }
         _ => return None,
     })
@@ -135,7 +141,7 @@ mod tests {
     use super::*;
 
     fn hint_for(words: &[&str]) -> Option<&'static str> {
-        habit(&Cli::try_parse_from([&["bottle-vmm", "run"], words].concat()).unwrap_err())
+        habit(&Cli::of([&["bottle-vmm", "run"], words].concat().into_iter().map(Into::into)).unwrap_err())
     }
 
     #[test]
@@ -148,6 +154,11 @@ mod tests {
             (vec!["-d"], "as long as its command"),
             (vec!["--privileged"], "--user root"),
             (vec!["debian:12", "ls"], "`--image`"),
+            (vec!["-i", "debian:12", "ls"], "`--image`"),
+            (vec!["debian:12", "-v", "/src:/src"], "there are no mounts"),
+            (vec!["coder", "--image", "agent.tar"], "BOT_BOTTLE_IMAGE"),
+            (vec!["coder", "--", "ls"], "`run --image IMAGE -- COMMAND`"),
+            (vec!["coder", "-e", "NAME"], "`env`"),
         ] {
             assert!(hint_for(&words).is_some_and(|hint| hint.contains(told)), "{words:?}: {:?}", hint_for(&words));
         }
@@ -156,7 +167,7 @@ mod tests {
 
     #[test]
     fn an_unknown_option_is_not_advised_to_become_the_command() {
-        let said = |words: &[&str]| without_bad_advice(Cli::try_parse_from(words).unwrap_err()).to_string();
+        let said = |words: &[&str]| without_bad_advice(Cli::of(words.iter().map(Into::into)).unwrap_err()).to_string();
         for words in [
             &["bottle-vmm", "run", "--foo"][..],
             &["bottle-vmm", "run", "-v", "/a:/b"],

@@ -1,6 +1,7 @@
 //! Standard output: data, for programs and people.
 
 use super::report::Failure;
+use crate::launch::harmless;
 use serde::Serialize;
 use std::fmt;
 use std::io::{self, ErrorKind, Write as _};
@@ -9,12 +10,12 @@ use std::io::{self, ErrorKind, Write as _};
 #[error("cannot write to standard output")]
 struct OutError(#[source] io::Error);
 
-/// Prints a line.
+/// Prints a line for people: names in it may be somebody else's, and move nothing on a terminal.
 ///
 /// # Errors
 /// When it cannot be written; but a reader that has gone has read enough, as in `bottle-vmm kernel list | head -1`.
 pub fn line(text: fmt::Arguments<'_>) -> Result<(), Failure> {
-    written(writeln!(io::stdout(), "{text}"))
+    written(writeln!(io::stdout(), "{}", harmless(&text.to_string())))
 }
 
 /// Prints a value as JSON, indented.
@@ -23,7 +24,7 @@ pub fn line(text: fmt::Arguments<'_>) -> Result<(), Failure> {
 /// As [`line`].
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Failure::new(error, None))?;
-    line(format_args!("{text}"))
+    written(writeln!(io::stdout(), "{text}"))
 }
 
 /// Prints bytes as they are.

@@ -18,9 +18,7 @@ pub fn run(args: PlanArgs) -> Result<ExitCode, Failure> {
     let signals = interrupt::hold()?;
     run::forbid_dumps();
     let prepared = prepare(&catalogue, &host, request, &mut HostValues::default())?;
-    if !args.json {
-        start::warn(&catalogue, &prepared);
-    }
+    start::warn(&catalogue, &prepared);
     let Prepared { plan, state, subnet, .. } = prepared;
     drop((state, subnet));
     drop(signals);

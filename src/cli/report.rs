@@ -43,16 +43,22 @@ impl Failure {
     }
 }
 
-/// Every error type of ours that has a way out to tell.
+/// Every error type of ours that has a way out to tell, or (`always`) that has one for whatever is wrong.
 macro_rules! from_hinting {
-    ($($error:ty),*) => {$(
-        impl From<$error> for Failure {
+    ($($error:ty),*; always $($always:ty),*) => {
+        $(impl From<$error> for Failure {
             fn from(error: $error) -> Self {
                 let hint = error.hint();
                 Self::new(error, hint)
             }
-        }
-    )*};
+        })*
+        $(impl From<$always> for Failure {
+            fn from(error: $always) -> Self {
+                let hint = error.hint();
+                Self::new(error, Some(hint))
+            }
+        })*
+    };
 }
 from_hinting!(
     crate::kernel::KernelError,
@@ -65,10 +71,12 @@ from_hinting!(
     crate::net::policy::EntryError,
     crate::net::broker::BundleError,
     crate::net::ledger::LogError,
-    crate::net::inquiry::InquiryError,
+    crate::net::inquiry::InquiryError;
+    always
     crate::manifest::CatalogueError,
     crate::plan::identity::NoSlug,
-    crate::plan::state::StateError
+    crate::plan::state::StateError,
+    crate::plan::leftovers::LeftoverError
 );
 
 impl From<PlanError> for Failure {
@@ -79,7 +87,7 @@ impl From<PlanError> for Failure {
             return Self::interrupted(caught);
         }
         let hint = error.hint();
-        Self::new(error, hint)
+        Self::new(error, Some(hint))
     }
 }
 
@@ -100,7 +108,7 @@ impl From<crate::builder::BuilderError> for Failure {
 /// Tells the person at the terminal something that is no error.
 pub fn note(what: &str) {
     // The terminal may be gone, which is no reason to panic.
-    let _ = writeln!(io::stderr(), "bottle-vmm: {what}");
+    let _ = writeln!(io::stderr(), "bottle-vmm: {}", harmless(what));
 }
 
 /// Prints it on standard error and gives the exit code.

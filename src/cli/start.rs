@@ -5,7 +5,7 @@ use super::ask::Asker;
 use super::report::{Failure, note};
 use super::tty::{HostValues, Tty};
 use super::{boot, egress, info, interrupt, manifests, run, sandbox, summary};
-use crate::manifest::{Catalogue, Places, there_are};
+use crate::manifest::{Catalogue, CatalogueError, Places, there_are};
 use crate::paths;
 use crate::plan::{
     BottleSpec, Depth, Host, Kept, PlanError, Prepared, Request, Slug, StateRoot, preflight, prepare, resume as resumed,
@@ -36,6 +36,7 @@ pub fn resume(args: ResumeArgs) -> Result<ExitCode, Failure> {
     let host = Host { current, ..host };
     let places = Places { current: host.current.clone(), ..manifests::places()? };
     let catalogue = Catalogue::open(&places)?;
+    catalogue.agent(&spec.agent_name)?;
     go(Chosen { host, catalogue, spec, agent_of_home }, args.unattended, &args.machine)
 }
 
@@ -43,6 +44,8 @@ pub(super) fn choose(agent: Option<String>, bottle: BottleArgs) -> Result<Chosen
     let host = host()?;
     let catalogue = manifests::open()?;
     let Some(agent_name) = agent else { return Err(info::which(&catalogue)) };
+    // Whoever is mistaken in the name is not to hear first that there is nobody to ask.
+    catalogue.agent(&agent_name).map_err(|error| unknown(error, &host))?;
     let spec = BottleSpec {
         agent_name,
         bottle_names: bottle.bottle,
@@ -52,6 +55,19 @@ pub(super) fn choose(agent: Option<String>, bottle: BottleArgs) -> Result<Chosen
         label: bottle.label.unwrap_or_default(),
     };
     Ok(Chosen { host, catalogue, spec, agent_of_home: false })
+}
+
+/// Who has typed an image in the place of an agent is used to docker.
+fn unknown(error: CatalogueError, host: &Host) -> Failure {
+    let image = match &error {
+        CatalogueError::NoAgent { name, .. } => {
+            name.contains([':', '/']) || (!name.is_empty() && host.current.join(name).exists())
+        }
+        _ => false,
+    };
+    let hint = error.hint();
+    let of_image = "if it is an image: `bottle-vmm run --image IMAGE -- COMMAND`";
+    Failure::new(error, Some(if image { format!("{hint}; {of_image}") } else { hint }))
 }
 
 pub(super) fn host() -> Result<Host, Failure> {
@@ -67,7 +83,7 @@ pub(super) fn host() -> Result<Host, Failure> {
 
 fn which_bottle(host: &Host) -> Failure {
     let kept = StateRoot::new(&host.own).all().unwrap_or_default();
-    let kept: Vec<_> = kept.iter().filter(|found| !found.held).map(|found| found.slug.as_str()).collect();
+    let kept: Vec<_> = kept.iter().filter(|found| found.is_kept()).map(|found| found.slug.as_str()).collect();
     let hint = match kept.as_slice() {
         [] => "none was kept: `start` makes a new one".to_owned(),
         kept => there_are(kept),
@@ -80,13 +96,11 @@ fn go(chosen: Chosen, how: Unattended, machine: &MachineArgs) -> Result<ExitCode
     run::check_memory(machine.mem, bottles::USUAL_MEMORY)?;
     run::check_cpus(machine.cpus)?;
     machine.bundle.as_ref().map_or(Ok(()), egress::check_bundle)?;
-    // Whoever is mistaken in the name is not to hear first that there is nobody to ask.
-    catalogue.agent(&spec.agent_name)?;
     let asks = !(how.dry_run || how.yes || how.headless);
     // Whoever leaves, at whatever moment, leaves nothing behind: what has been made is taken back first.
     let signals = interrupt::hold()?;
     run::forbid_dumps(); // before the first secret is read; whoever is started may be dumped, as exec(2) has it
-    let mut values = HostValues::default();
+    let mut values = HostValues::new(how.headless);
     if asks {
         let tty = Tty::open().map_err(|_| {
             let hint =
@@ -130,14 +144,13 @@ fn confirmed(tty: Option<Tty>) -> Result<bool, Failure> {
 }
 
 /// What was seen and not used, why the bottle could not run here, and what it will not come to.
-#[expect(clippy::print_stderr, reason = "this is where warnings reach people")]
 pub(super) fn warn(catalogue: &Catalogue, prepared: &Prepared) {
     manifests::warn(catalogue);
     if let Some(unfit) = &prepared.unfit {
-        eprintln!("bottle-vmm: warning: it could not run on this machine: {unfit}");
+        note(&format!("warning: it could not run on this machine: {unfit}"));
     }
     for notice in &prepared.notices {
-        eprintln!("bottle-vmm: warning: {notice}");
+        note(&format!("warning: {notice}"));
     }
 }
 

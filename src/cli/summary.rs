@@ -1,6 +1,7 @@
 //! A plan as people read it before they say yes: aligned, within 80 columns, no colour. Names of variables, never a value; nothing that
 //! only a program needs.
 
+use crate::launch::harmless;
 use crate::manifest::matches::{Match, PathRule};
 use crate::manifest::{Name, Source};
 use crate::plan::BottlePlan;
@@ -68,22 +69,19 @@ fn rows(plan: &BottlePlan) -> Rows {
     ]
 }
 
-/// The root first; side by side where several were given.
+/// The root first; side by side where several were given: the line of each ends where its own name comes first, as no bottle extends itself.
 fn lineage(plan: &BottlePlan) -> String {
-    let mut text = String::new();
-    for (index, name) in plan.bottle_lineage.iter().enumerate() {
-        let last = index.checked_sub(1).and_then(|before| plan.bottle_lineage.get(before));
-        let beside = last.is_some_and(|last: &Name| plan.spec.bottle_names.contains(last));
-        text += if beside {
-            " + "
-        } else if index > 0 {
-            " → "
-        } else {
-            ""
-        };
-        text += name.as_str();
+    let mut rest = plan.bottle_lineage.as_slice();
+    let mut lines = vec![];
+    for end in &plan.spec.bottle_names {
+        let length = rest.iter().position(|name| name == end).map_or(rest.len(), |at| at + 1);
+        let (line, others) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+        lines.push(line);
+        rest = others;
     }
-    text
+    lines.push(rest);
+    let shown = |line: &[Name]| line.iter().map(Name::as_str).collect::<Vec<_>>().join(" → ");
+    lines.into_iter().filter(|line| !line.is_empty()).map(shown).collect::<Vec<_>>().join(" + ")
 }
 
 fn some(text: String) -> Vec<String> {
@@ -132,7 +130,7 @@ fn render(rows: &Rows) -> String {
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
-        let letters: Vec<char> = word.replace(char::is_control, "\u{fffd}").chars().collect();
+        let letters: Vec<char> = harmless(&word.replace(char::is_control, "\u{fffd}")).chars().collect();
         for (index, piece) in letters.chunks(width.max(1)).enumerate() {
             let piece: String = piece.iter().collect();
             match lines.last_mut() {

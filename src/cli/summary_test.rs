@@ -54,6 +54,25 @@ fn names_schemes_and_places_are_shown_and_neither_values_nor_dummies() {
     assert!(!text.contains("192.168.") && !text.contains("HOME/"), "no inner detail: {text}");
 }
 
+/// Also where one of them is what another extends.
+#[test]
+fn bottles_side_by_side_are_shown_each_with_what_it_extends() {
+    let home = Home::new()
+        .bottle("extends: root\n")
+        .with(".bot-bottle/bottles/root.md", "---\n---\n")
+        .with(".bot-bottle/bottles/docs.md", "---\nextends: root\n---\n");
+    let shown = |names: &[&str]| {
+        let bottle_names = names.iter().map(|name| Name::new(name).unwrap()).collect();
+        let spec = crate::plan::BottleSpec { bottle_names, ..home.spec() };
+        let prepared = home.prepare(spec, &mut Answers::default()).unwrap();
+        lineage(&prepared.plan)
+    };
+    assert_eq!(shown(&[]), "root → dev");
+    assert_eq!(shown(&["dev", "root"]), "root → dev + root");
+    assert_eq!(shown(&["root", "dev", "dev"]), "root + root → dev + root → dev");
+    assert_eq!(shown(&["docs", "root", "dev"]), "root → docs + root + root → dev");
+}
+
 #[test]
 fn an_agent_that_came_with_a_repository_is_told_as_such() {
     let home = Home::new().with("repo/.bot-bottle/agents/theirs.md", "---\nbottle: dev\n---\nGo.\n");

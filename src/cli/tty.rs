@@ -158,7 +158,15 @@ impl Drop for Silence {
 #[derive(Default)]
 pub struct HostValues {
     pub tty: Option<Tty>,
+    headless: bool,
     taken: BTreeMap<Variable, Zeroizing<Vec<u8>>>,
+}
+
+impl HostValues {
+    /// With `headless`, nobody is there to ask, whatever terminal there is.
+    pub fn new(headless: bool) -> Self {
+        Self { headless, ..Self::default() }
+    }
 }
 
 impl Values for HostValues {
@@ -178,6 +186,10 @@ impl Values for HostValues {
     }
 
     fn ask(&mut self, variable: &Variable, prompt: &str) -> io::Result<SecretBytes> {
+        // A question would wait for ever.
+        if self.headless {
+            return Err(io::Error::other("with `--headless` nobody is there to ask"));
+        }
         let tty = match &mut self.tty {
             Some(tty) => tty,
             none => none.insert(Tty::open().map_err(|_| io::Error::other("there is no terminal to ask on"))?),
@@ -196,6 +208,17 @@ mod tests {
             assert_eq!(last_character(line.as_bytes()), rest, "{line}");
         }
         assert_eq!(last_character(&[0x80, 0x80]), 0, "whatever was pasted");
+    }
+
+    /// Also where the test has a terminal.
+    #[test]
+    fn where_nobody_is_there_no_terminal_is_opened() {
+        let mut values = HostValues::new(true);
+        let error = values.ask(&Variable::new("WORD").unwrap(), "Your word").err().unwrap();
+        assert_eq!(
+            (error.to_string().as_str(), values.tty.is_none()),
+            ("with `--headless` nobody is there to ask", true)
+        );
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl EgressError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Conflict(error) => error.hint(),
-            Self::Subnet(error) => error.hint(),
+            Self::Subnet(error) => Some(error.hint()),
             Self::Unreachable { .. } => Some("leave it out".to_owned()),
             Self::Surprise(_) => Some("this is a bug; nothing was let out".to_owned()),
             Self::Broker(error) => error.hint(),
@@ -134,7 +134,7 @@ impl Network {
         let meant = rules.iter().map(Rule::network).chain(external.map(Cidr::single));
         let subnet = match subnet {
             Some(subnet) => subnet,
-            None => Subnet::allocate(bottle, &routes.chain(meant).collect::<Vec<_>>())?,
+            None => Subnet::allocate(bottle, None, &routes.chain(meant).collect::<Vec<_>>())?,
         };
         let spec = NetSpec {
             gateway: subnet.gateway(),

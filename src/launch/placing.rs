@@ -1,7 +1,7 @@
 //! Files that the guest gets before its command starts: prompt, skills, logins' dummies, a copy of the workspace.
 //!
-//! Law: they are read as they are sent, and as much is under way as the window allows; a tree of any size costs a chunk of memory. What
-//! is neither file, directory nor link (sockets, devices) is left out.
+//! Law: they are read as they are sent, and as much is under way as the window allows; a tree of any size costs a chunk of memory, and the
+//! names in the directories on the way to where it is. What is neither file, directory nor link (sockets, devices) is left out.
 
 use super::boot::{Guest, name};
 use super::error::LaunchError;

@@ -57,20 +57,21 @@ pub enum CatalogueError {
 impl CatalogueError {
     /// The way out.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> String {
         match self {
             Self::File(error) => error.hint(),
-            Self::NoAgent { name, agents, own } => Some(there_is(name, agents, "agents", own)),
-            Self::NoBottle { name, bottles, own } => Some(there_is(name, bottles, "bottles", own)),
+            Self::NoAgent { name, agents, own } => there_is(name, agents, "agents", own),
+            Self::NoBottle { name, bottles, own } => there_is(name, bottles, "bottles", own),
             Self::Old { old, own } if old.extension().is_none() => {
-                Some(format!("rename it: `mv {} {}`", old.display(), own.display()))
+                format!("rename it: `mv {} {}`", old.display(), own.display())
             }
-            Self::Old { own, .. } => Some(format!(
+            Self::Old { own, .. } => format!(
                 "write each of its bottles as a file `{0}/bottles/NAME.md`, each agent as `{0}/agents/NAME.md`; `bottle-vmm init` \
                  makes a first pair to go by",
                 own.display()
-            )),
-            Self::Directory { .. } => None,
+            ),
+            Self::Directory { errno: Errno::EACCES, .. } => "make it readable for yourself: `chmod u+rx`".to_owned(),
+            Self::Directory { .. } => "a directory is to be there, or nothing: move away what is".to_owned(),
         }
     }
 }
@@ -97,11 +98,13 @@ impl<T> Entry<T> {
     }
 
     fn parsed(&self, parse: impl FnOnce(&[u8]) -> Result<T, Located>) -> Result<&T, ManifestError> {
-        let read = || {
-            let unread = |fault| ManifestError { file: self.path(), at: None, fault: Box::new(fault) };
-            parse(&self.directory.read(&self.file_name).map_err(unread)?).map_err(|error| error.in_file(&self.path()))
-        };
+        let read = || parse(&self.text()?).map_err(|error| error.in_file(&self.path()));
         self.parsed.get_or_init(read).as_ref().map_err(Clone::clone)
+    }
+
+    fn text(&self) -> Result<Vec<u8>, ManifestError> {
+        let unread = |fault| ManifestError { file: self.path(), at: None, fault: Box::new(fault) };
+        self.directory.read(&self.file_name).map_err(unread)
     }
 
     fn fault(&self, at: Mark, fault: Fault) -> CatalogueError {
@@ -157,10 +160,12 @@ impl Catalogue {
         }
         if own.is_some() {
             if let Some(bottles) = own_directory(&places.own.join("bottles"))? {
-                found.bottles = found.entries(bottles, Source::Home)?;
+                let path = bottles.path.clone();
+                found.bottles = found.entries(bottles, Source::Home).map_err(|errno| failed(&path, errno))?;
             }
             if let Some(agents) = own_directory(&places.own.join("agents"))? {
-                found.agents = found.entries(agents, Source::Home)?;
+                let path = agents.path.clone();
+                found.agents = found.entries(agents, Source::Home).map_err(|errno| failed(&path, errno))?;
             }
             if let Some(contrib) = own_directory(&places.own.join("contrib"))? {
                 let (names, _) = contrib.names().map_err(|errno| failed(&contrib.path, errno))?;
@@ -198,7 +203,7 @@ impl Catalogue {
             Err(errno) => self.warnings.push(Warning::unused(shown.join("agents"), errno)),
             Ok(Some(agents)) => match self.entries(agents, Source::Repository) {
                 Ok(theirs) => theirs.into_iter().for_each(|(name, entry)| self.add_of_repository(name, entry)),
-                Err(_) => self.warnings.push(Warning::unused(shown.join("agents"), Errno::EACCES)),
+                Err(errno) => self.warnings.push(Warning::unused(shown.join("agents"), errno)),
             },
         }
     }
@@ -214,13 +219,14 @@ impl Catalogue {
         }
     }
 
-    fn entries<T>(&mut self, directory: Directory, source: Source) -> Result<BTreeMap<Name, Entry<T>>, CatalogueError> {
-        let (names, more) = directory.names().map_err(|errno| failed(&directory.path, errno))?;
+    fn entries<T>(&mut self, directory: Directory, source: Source) -> Result<BTreeMap<Name, Entry<T>>, Errno> {
+        let (names, more) = directory.names()?;
         if more {
             self.warnings.push(Warning::TooMany { path: directory.path.clone() });
         }
         let directory = Rc::new(directory);
         let mut entries = BTreeMap::new();
+        let mut nameless = vec![];
         for file_name in names {
             let Some(stem) = file_name.strip_suffix(".md") else { continue };
             match Name::new(stem) {
@@ -228,8 +234,13 @@ impl Catalogue {
                     let (directory, parsed) = (Rc::clone(&directory), OnceCell::new());
                     entries.insert(name, Entry { directory, file_name, source, parsed });
                 }
-                Err(_) => self.warnings.push(Warning::Name { path: directory.path.join(&file_name) }),
+                Err(_) => nameless.push(directory.path.join(&file_name)),
             }
+        }
+        let unsaid = nameless.len().saturating_sub(NAMELESS_SAID);
+        self.warnings.extend(nameless.into_iter().take(NAMELESS_SAID).map(|path| Warning::Name { path }));
+        if unsaid > 0 {
+            self.warnings.push(Warning::MoreNames { path: directory.path.clone(), count: unsaid });
         }
         Ok(entries)
     }
@@ -260,13 +271,26 @@ impl Catalogue {
         self.bottles.get(name).map(Entry::path)
     }
 
+    /// The text of an agent's file as it is, for an editor.
+    ///
+    /// # Errors
+    /// There is none of that name, or it cannot be read: see [`Directory::read`].
+    pub fn agent_text(&self, name: &str) -> Result<Vec<u8>, CatalogueError> {
+        Ok(self.agents.get(name).ok_or_else(|| self.no_agent(name))?.text()?)
+    }
+
+    /// The text of a bottle's file as it is, for an editor.
+    ///
+    /// # Errors
+    /// As [`Self::agent_text`].
+    pub fn bottle_text(&self, name: &str) -> Result<Vec<u8>, CatalogueError> {
+        Ok(self.bottles.get(name).ok_or_else(|| self.no_such_bottle(name))?.text()?)
+    }
+
     /// # Errors
     /// There is none of that name, or its file is broken.
     pub fn agent(&self, name: &str) -> Result<FoundAgent<'_>, CatalogueError> {
-        let Some((name, entry)) = self.agents.get_key_value(name) else {
-            let (name, agents) = (name.to_owned(), self.agents.keys().map(Name::to_string).collect());
-            return Err(CatalogueError::NoAgent { name, agents, own: self.own.clone() });
-        };
+        let (name, entry) = self.agents.get_key_value(name).ok_or_else(|| self.no_agent(name))?;
         Ok(FoundAgent { name, source: entry.source, file: entry.parsed(AgentFile::parse)? })
     }
 
@@ -275,10 +299,7 @@ impl Catalogue {
     /// # Errors
     /// There is none of that name, or its file is broken.
     pub fn bottle_file(&self, name: &str) -> Result<&BottleFile, CatalogueError> {
-        let Some(entry) = self.bottles.get(name) else {
-            let (name, bottles) = (name.to_owned(), self.names_of_bottles());
-            return Err(CatalogueError::NoBottle { name, bottles, own: self.own.clone() });
-        };
+        let entry = self.bottles.get(name).ok_or_else(|| self.no_such_bottle(name))?;
         Ok(entry.parsed(|bytes| BottleFile::parse(bytes, &self.providers))?)
     }
 
@@ -318,13 +339,22 @@ impl Catalogue {
         Ok(for_agent(all, agent))
     }
 
-    /// What a text that is to become the bottle `name` comes to: the check of an editor.
+    /// Whether a text can become the bottle `name`: the check of an editor. What is wrong with a bottle that it extends is not its fault, and
+    /// is returned.
     ///
     /// # Errors
-    /// As [`Self::bottle`].
-    pub fn check_bottle(&self, name: &str, path: &Path, bytes: &[u8]) -> Result<MergedBottle, CatalogueError> {
+    /// The text is no bottle, or extends what is not there, or itself.
+    pub fn check_bottle(&self, name: &str, path: &Path, bytes: &[u8]) -> Result<Option<ManifestError>, CatalogueError> {
         let file = BottleFile::parse(bytes, &self.providers).map_err(|error| error.in_file(path))?;
-        self.merged(name, &file).map_err(|error| in_copy(error, self.bottle_path(name).as_deref(), path))
+        let own = self.bottle_path(name);
+        match self.merged(name, &file) {
+            Ok(_) => Ok(None),
+            Err(CatalogueError::File(error)) if own.as_ref() == Some(&error.file) => {
+                Err(ManifestError { file: path.to_owned(), ..error }.into())
+            }
+            Err(CatalogueError::File(error)) if !error.fault.is_circle_with(name) => Ok(Some(error)),
+            Err(error) => Err(error),
+        }
     }
 
     /// The same for an agent.
@@ -374,6 +404,16 @@ impl Catalogue {
         Err(Located { at: file.extends_at, fault }.in_file(&path).into())
     }
 
+    fn no_agent(&self, name: &str) -> CatalogueError {
+        let (name, agents) = (name.to_owned(), self.agents.keys().map(Name::to_string).collect());
+        CatalogueError::NoAgent { name, agents, own: self.own.clone() }
+    }
+
+    fn no_such_bottle(&self, name: &str) -> CatalogueError {
+        let (name, bottles) = (name.to_owned(), self.names_of_bottles());
+        CatalogueError::NoBottle { name, bottles, own: self.own.clone() }
+    }
+
     fn no_bottle(&self, name: &Name) -> Fault {
         Fault::NoBottle { name: name.to_string(), bottles: self.names_of_bottles() }
     }
@@ -390,6 +430,8 @@ fn for_agent(mut bottle: MergedBottle, agent: &FoundAgent<'_>) -> MergedBottle {
     bottle
 }
 
+/// How many files of a directory are told to have no name: a repository may have thousands.
+const NAMELESS_SAID: usize = 5;
 /// The directory of manifests in a repository.
 const DIRECTORY: &str = ".bot-bottle";
 
@@ -405,16 +447,6 @@ fn failed(path: &Path, errno: Errno) -> CatalogueError {
 fn old_manifest(beside: &Path) -> Option<PathBuf> {
     let candidates = ["bot-bottle.json", "claude-bottle.json", ".claude-bottle"].map(|name| beside.join(name));
     candidates.into_iter().find(|path| path.symlink_metadata().is_ok())
-}
-
-/// Says that a fault is in the copy that is being edited, not in the file.
-fn in_copy(error: CatalogueError, original: Option<&Path>, copy: &Path) -> CatalogueError {
-    match error {
-        CatalogueError::File(error) if original == Some(error.file.as_path()) => {
-            ManifestError { file: copy.to_owned(), ..error }.into()
-        }
-        other => other,
-    }
 }
 
 #[cfg(test)]

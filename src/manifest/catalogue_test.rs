@@ -50,8 +50,7 @@ impl World {
     }
 
     fn said(&self, error: &CatalogueError) -> String {
-        let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-        self.plain(&format!("{error}{hint}"))
+        self.plain(&format!("{error}\nhint: {}", error.hint()))
     }
 
     fn warned(&self, catalogue: &Catalogue) -> Vec<String> {
@@ -268,6 +267,20 @@ fn names_that_are_none_and_files_that_are_no_manifests() {
 }
 
 #[test]
+fn a_repository_cannot_flood_a_terminal() {
+    let mut world = World::new();
+    for number in 0..300 {
+        world = world.with(&format!("repo/.bot-bottle/agents/X{number:03}.md"), "");
+    }
+    let warned = world.warned(&world.open());
+    assert_eq!(warned.len(), 6);
+    assert_eq!(
+        warned.last().unwrap(),
+        "`repo/.bot-bottle/agents` has 295 more files that are not read, as they have no name"
+    );
+}
+
+#[test]
 fn manifests_of_old_versions() {
     let world = World::new().with("home/bot-bottle.json", "{}");
     let error = Catalogue::open(&world.places("repo")).err().unwrap();
@@ -303,7 +316,11 @@ fn a_repository_cannot_keep_anything_from_starting() {
 fn a_directory_of_ones_own_that_cannot_be_read_is_an_error() {
     let world = World::new().with("home/.bot-bottle/bottles", "a file");
     let error = Catalogue::open(&world.places("repo")).err().unwrap();
-    assert_eq!(world.said(&error), "cannot read the directory `home/.bot-bottle/bottles`: Not a directory");
+    assert_eq!(
+        world.said(&error),
+        "cannot read the directory `home/.bot-bottle/bottles`: Not a directory\n\
+         hint: a directory is to be there, or nothing: move away what is"
+    );
 }
 
 #[test]
@@ -324,11 +341,18 @@ fn the_copy_in_an_editor_is_checked_like_the_file_itself() {
     let world = World::new().bottle("dev", "extends: base").bottle("base", "").agent("home", "dev", "bottle: dev");
     let catalogue = world.open();
     let copy = Path::new("/tmp/copy.md");
-    assert!(catalogue.check_bottle("dev", copy, b"---\nextends: base\n---\n").is_ok());
+    assert_eq!(catalogue.check_bottle("dev", copy, b"---\nextends: base\n---\n"), Ok(None));
     let said = |bytes: &[u8]| catalogue.check_bottle("dev", copy, bytes).unwrap_err().to_string();
     assert_eq!(said(b"---\nextends: dev\n---\n"), "/tmp/copy.md:2:10: the bottle extends itself");
     assert_eq!(said(b"---\nextends: x\n---\n"), "/tmp/copy.md:2:10: there is no bottle `x`");
     assert!(said(b"---\nx: 1\n---\n").starts_with("/tmp/copy.md:2:1: unknown key"));
+    // That its parent is broken is not its fault; that it closes a circle is, though the last link is another's.
+    let world = world.bottle("broken", "x: 1").bottle("child", "extends: dev");
+    let catalogue = world.open();
+    let beyond = catalogue.check_bottle("dev", copy, b"---\nextends: broken\n---\n").unwrap().unwrap();
+    assert!(world.plain(&beyond.to_string()).starts_with("home/.bot-bottle/bottles/broken.md:2:1: "), "{beyond}");
+    let error = catalogue.check_bottle("dev", copy, b"---\nextends: child\n---\n").unwrap_err();
+    assert!(error.to_string().ends_with("in a circle: dev → child → dev"), "{error}");
     assert!(catalogue.check_agent(copy, b"---\nbottle: base\n---\n").is_ok());
     let error = catalogue.check_agent(copy, b"---\nbottle: x\n---\n").unwrap_err();
     assert_eq!(error.to_string(), "/tmp/copy.md:2:9: there is no bottle `x`");

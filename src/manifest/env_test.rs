@@ -33,7 +33,7 @@ fn no_value_is_in_the_debug_form_or_an_error() {
     let canary = "canary-8f2c";
     assert!(!format!("{:?}", EnvEntry::new(canary)).contains(canary));
     let error = EnvEntry::new(&format!("{canary}${{A}}")).unwrap_err();
-    assert!(!format!("{error:?} {error} {:?}", error.hint()).contains(canary));
+    assert!(!format!("{error:?} {error} {}", error.hint()).contains(canary));
 }
 
 /// In a function, because a macro would take its brace for a format.

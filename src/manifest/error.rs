@@ -59,7 +59,7 @@ impl fmt::Display for ManifestError {
 impl ManifestError {
     /// The way out.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> String {
         self.fault.hint()
     }
 }

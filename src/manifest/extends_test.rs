@@ -15,10 +15,10 @@ fn bottles() -> impl Strategy<Value = Bottle> {
     let repos = option::of(proptest::collection::btree_set("[rs]", 0..2));
     let routes = option::of(proptest::collection::btree_set("[hi]", 0..2));
     let provider = option::of(prop_oneof![Just("claude"), Just("codex")]);
-    (env, user, repos, routes, provider, option::of(any::<bool>())).prop_map(
-        |(env, (name, email), repos, routes, provider, supervise)| {
-            let repo = |name| (name, serde_json::json!({"url": "git@h:r", "identity": "k"}));
-            let route = |host| serde_json::json!({ "host": host });
+    (env, user, repos, routes, provider, option::of(any::<bool>()), "[k-m]").prop_map(
+        |(env, (name, email), repos, routes, provider, supervise, key)| {
+            let repo = |name| (name, serde_json::json!({"url": "git@h:r", "identity": key}));
+            let route = |host| serde_json::json!({"host": host, "path_allowlist": [format!("/{key}")]});
             let mut front = serde_json::json!({"env": env, "git-gate": {"user": {}}});
             let user = &mut front["git-gate"]["user"];
             name.into_iter().for_each(|name| user["name"] = name.into());
@@ -46,6 +46,30 @@ proptest! {
         prop_assert_eq!(left, right);
         prop_assert_eq!(&merge(a.clone(), Bottle::default()), &a);
         prop_assert_eq!(merge(Bottle::default(), a.clone()), a);
+    }
+
+    /// Routes come in the order of the bottles, with those that are replaced left out: it is no matter how they are put together.
+    #[test]
+    fn side_by_side_bottles_are_united_and_the_later_wins(a in bottles(), b in bottles(), c in bottles()) {
+        let left = combine(combine(a.clone(), b.clone()), c.clone());
+        prop_assert_eq!(left, combine(a.clone(), combine(b.clone(), c)));
+        prop_assert_eq!(&combine(a.clone(), Bottle::default()), &a);
+        prop_assert_eq!(&combine(Bottle::default(), a.clone()), &a);
+        let both = combine(a.clone(), b.clone());
+        let [repos, of_a, of_b] = [&both, &a, &b].map(|it| it.git_gate.repos.clone().unwrap_or_default());
+        let names: BTreeSet<_> = of_a.keys().chain(of_b.keys()).cloned().collect();
+        prop_assert_eq!(repos.keys().cloned().collect::<BTreeSet<_>>(), names);
+        for (name, repo) in &repos {
+            prop_assert_eq!(Some(repo), of_b.get(name).or_else(|| of_a.get(name)));
+        }
+        let [routes, of_a, of_b] = [&both, &a, &b].map(|it| it.egress.clone().unwrap_or_default().routes);
+        for route in &routes {
+            let of = |routes: &[Route]| routes.iter().find(|it| it.host == route.host).cloned();
+            prop_assert_eq!(Some(route.clone()), of(&of_b).or_else(|| of(&of_a)));
+        }
+        let hosts = |routes: &[Route]| routes.iter().map(|route| route.host.to_string()).collect::<BTreeSet<_>>();
+        prop_assert_eq!(hosts(&routes), &hosts(&of_a) | &hosts(&of_b));
+        prop_assert_eq!(both.supervise, b.supervise.or(a.supervise));
     }
 
     #[test]

@@ -105,36 +105,37 @@ impl std::fmt::Display for Found {
 }
 
 impl Fault {
-    /// The way out.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::UnknownKey { key, allowed, .. } => return Some(choice(key, allowed)),
-            Self::NotAnOption { found, allowed, .. } => return Some(choice(found, allowed)),
-            Self::NoBottle { name, bottles } if bottles.is_empty() => {
-                return Some(format!("there are no bottles yet: write `{name}.md` in the directory `bottles`"));
-            }
-            Self::NoBottle { name, bottles } => return Some(choice(name, bottles)),
-            Self::DuplicateKey { first, .. } => return Some(format!("it stands at {first} too: keep one of them")),
-            Self::SecondRoute { first, .. } => {
-                return Some(format!("one host, one route: add what differs to {first}"));
-            }
-            Self::RemovedKey { instead, .. } => instead,
-            Self::Invalid { problem, .. } => return problem.hint(),
-            Self::WrongType { found, expected, .. } => wrong_type_hint(*found, expected)?,
-            Self::OtherTemplate { only, .. } => {
-                return Some(format!("remove it, or set `template: {only}`"));
-            }
-            Self::NameOnly { name, .. } => return Some(format!("write `{name}`")),
-            Self::MissingKey { key, .. } => return Some(format!("add `{key}: …`")),
-            other => other.plain_hint()?,
-        };
-        Some(hint.to_owned())
+    pub(super) fn is_circle_with(&self, bottle: &str) -> bool {
+        matches!(self, Self::ExtendsCycle { chain } if chain.iter().any(|name| name == bottle))
     }
 
-    fn plain_hint(&self) -> Option<&'static str> {
-        Some(match self {
+    /// The way out.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::UnknownKey { key, allowed, .. } => choice(key, allowed),
+            Self::NotAnOption { found, allowed, .. } => choice(found, allowed),
+            Self::NoBottle { name, bottles } if bottles.is_empty() => {
+                format!("there are no bottles yet: write `{name}.md` in the directory `bottles`")
+            }
+            Self::NoBottle { name, bottles } => choice(name, bottles),
+            Self::DuplicateKey { first, .. } => format!("it stands at {first} too: keep one of them"),
+            Self::SecondRoute { first, .. } => format!("one host, one route: add what differs to {first}"),
+            Self::Invalid { problem, .. } => problem.hint(),
+            Self::OtherTemplate { only, .. } => format!("remove it, or set `template: {only}`"),
+            Self::NameOnly { name, .. } => format!("write `{name}`"),
+            Self::MissingKey { key, .. } => format!("add `{key}: …`"),
+            other => other.plain_hint().to_owned(),
+        }
+    }
+
+    /// Of those with nothing to put in.
+    fn plain_hint(&self) -> &'static str {
+        match self {
+            Self::RemovedKey { instead, .. } => instead,
+            Self::WrongType { found, expected, .. } => wrong_type_hint(*found, expected),
             Self::Unreadable(Errno::EACCES) => "make it readable for yourself: `chmod u+r`",
+            Self::Unreadable(_) => "a manifest is a file that you can read: does `cat` print it?",
             Self::LeadsOut => {
                 "copy the file there, or keep the link's target in the same directory: what is outside may be somebody \
                  else's to write, or none of the agent's business to read"
@@ -162,21 +163,29 @@ impl Fault {
             Self::KeyNotText => "write `key: value`",
             Self::TooDeep | Self::TooManyNodes => "no manifest needs as many: is it one?",
             Self::ExtendsItself | Self::ExtendsCycle { .. } => "let the last one of them extend nothing",
-            _ => return None,
-        })
+            Self::UnknownKey { .. }
+            | Self::NotAnOption { .. }
+            | Self::NoBottle { .. }
+            | Self::DuplicateKey { .. }
+            | Self::SecondRoute { .. }
+            | Self::Invalid { .. }
+            | Self::OtherTemplate { .. }
+            | Self::NameOnly { .. }
+            | Self::MissingKey { .. } => "", // `hint` has theirs
+        }
     }
 }
 
-fn wrong_type_hint(found: Found, expected: &str) -> Option<&'static str> {
+fn wrong_type_hint(found: Found, expected: &str) -> &'static str {
     match (found, expected) {
-        (Found::OldBool, "true or false") => Some("write `true` or `false`; `yes`, `no`, `on` and `off` are texts"),
-        (Found::Text, "true or false") => Some("write `true` or `false`, without quotes"),
-        (Found::Bool | Found::Number, "text") => Some("put it in quotes"),
-        (Found::Nothing, "text") => Some("write the value behind the colon; an empty text is `\"\"`"),
-        (_, "text") => Some("write a single text"),
-        (_, "a list") => Some("write it as `[…]`, or as lines that begin with `- `"),
-        (_, "a map") => Some("write its keys below it, indented, each as `key: value`"),
-        _ => Some("write `true` or `false`"),
+        (Found::OldBool, "true or false") => "write `true` or `false`; `yes`, `no`, `on` and `off` are texts",
+        (Found::Text, "true or false") => "write `true` or `false`, without quotes",
+        (Found::Bool | Found::Number, "text") => "put it in quotes",
+        (Found::Nothing, "text") => "write the value behind the colon; an empty text is `\"\"`",
+        (_, "text") => "write a single text",
+        (_, "a list") => "write it as `[…]`, or as lines that begin with `- `",
+        (_, "a map") => "write its keys below it, indented, each as `key: value`",
+        _ => "write `true` or `false`",
     }
 }
 

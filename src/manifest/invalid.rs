@@ -67,9 +67,8 @@ pub enum RemoteFault {
 impl Invalid {
     /// The way out.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some(
-            match self {
+    pub fn hint(&self) -> String {
+        match self {
                 Self::Name { .. } => "a name is a lower-case letter, then lower-case letters, digits and `-`",
                 Self::Component { .. } => "letters, digits, `.`, `_` and `-`, beginning with a letter or digit",
                 Self::Variable => {
@@ -84,12 +83,12 @@ impl Invalid {
                      in their `xn--` form"
                 }
                 Self::Cidr { .. } => "an address and a prefix length: `10.0.0.0/8`, `192.0.2.7/32`, `fd00::/8`",
-                Self::HostBits { network, .. } => return Some(format!("did you mean `{network}`?")),
+                Self::HostBits { network, .. } => return format!("did you mean `{network}`?"),
                 Self::Path { .. } => "it begins with `/`, and has no `.` or `..` component, `?`, `#` or control character in it",
                 Self::Regex { .. } => "the syntax is that of Rust's `regex`: no look-around, no back-references",
                 Self::Method { .. } => "letters, as in `GET`",
                 Self::Header { .. } => "letters, digits and `-`, as in `X-Api-Version`",
-                Self::Remote(fault) => return Some(fault.hint().to_owned()),
+                Self::Remote(fault) => return fault.hint().to_owned(),
                 Self::HostKey => {
                     "a line as `ssh-keyscan` prints it, without the host: `ssh-ed25519 AAAA…`; compare it with what the forge publishes"
                 }
@@ -98,13 +97,12 @@ impl Invalid {
                     let near = super::nearest::nearest(found, providers);
                     let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
                     let there_are = super::nearest::there_are(providers);
-                    return Some(format!("{near}{there_are}; one of your own is a directory under `contrib`"));
+                    return format!("{near}{there_are}; one of your own is a directory under `contrib`");
                 }
                 Self::ControlCharacter => "write it in printable characters",
                 Self::Empty => "write something, or remove the key",
             }
-            .to_owned(),
-        )
+            .to_owned()
     }
 }
 

@@ -17,8 +17,8 @@ fn answer(kind: &str, yaml: &str) -> String {
         other => panic!("`{other}` is no kind of manifest"),
     };
     let error = error.unwrap_or_else(|| panic!("this {kind} is taken:\n{yaml}")).in_file(Path::new("f"));
-    let hint = error.hint().map(|hint| format!("> {hint}\n")).unwrap_or_default();
-    format!("= {}\n{hint}", error.to_string().strip_prefix("f:").unwrap())
+    let said = error.to_string();
+    format!("= {}\n> {}\n", said.strip_prefix("f:").unwrap(), error.hint())
 }
 
 /// The file with every answer made anew.

@@ -53,13 +53,16 @@ fn subject(names: &[String]) -> String {
 impl ResolveError {
     /// The way out.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> String {
         match self {
             Self::Unset { names } => {
-                Some(format!("`export {}=…` first; the bottle's `env` asks for it", names.first()?))
+                format!(
+                    "`export {}=…` first; the bottle's `env` asks for it",
+                    names.first().map_or("NAME", |name| name)
+                )
             }
-            Self::Nul { .. } => None,
-            Self::Ask { .. } => Some("start it from a terminal, or let the entry be `${NAME}` and set that".to_owned()),
+            Self::Nul { .. } => "give it a value that is text; what is not, an agent can read from a file".to_owned(),
+            Self::Ask { .. } => "start it from a terminal, or let the entry be `${NAME}` and set that".to_owned(),
         }
     }
 }

@@ -12,6 +12,8 @@ use super::name::Name;
 pub enum Warning {
     /// A file whose stem is no name.
     Name { path: PathBuf },
+    /// More of those in the directory than are told one by one.
+    MoreNames { path: PathBuf, count: usize },
     /// The repository has an agent of a name that the user's own directory has too.
     Shadowed { name: Name, used: PathBuf, unused: PathBuf },
     /// The repository has bottles.
@@ -43,6 +45,9 @@ impl fmt::Display for Warning {
                 "`{}` is not read: a name is a lower-case letter, then lower-case letters, digits and `-`",
                 path.to_string_lossy().chars().flat_map(char::escape_debug).collect::<String>() // any text, a repository's
             ),
+            Self::MoreNames { path, count } => {
+                write!(f, "`{}` has {count} more files that are not read, as they have no name", path.display())
+            }
             Self::Shadowed { name, used, unused } => write!(
                 f,
                 "agent `{name}` is your own, `{}`; that of the repository, `{}`, is not used: rename one of them",

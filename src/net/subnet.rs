@@ -1,6 +1,6 @@
 //! A bottle's network: 192.168.X.0/24, with the stack at .1, the bundle at .2 and the guest at .3.
 //!
-//! X comes from the bottle's name, so that a bottle that is started again has the same addresses. Held like the name itself: by a
+//! X comes from the bottle's name, or is the one that it had before: a bottle that is started again has the same addresses. Held like the name itself: by a
 //! socket in the abstract namespace (unix(7)), which binds for one process at a time and vanishes with it. That is lock, record and
 //! clean-up in one: two bottles cannot both bind, and nothing stale can be left.
 
@@ -29,12 +29,15 @@ pub enum SubnetError {
 impl SubnetError {
     /// The way out.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> String {
         match self {
-            Self::None { running, .. } if *running > 0 => Some("end some of the running bottles".to_owned()),
-            Self::None { .. } => Some("`ip route show table all` shows who has them".to_owned()),
-            Self::Socket(_) => None,
+            Self::None { running, .. } if *running > 0 => "end some of the running bottles",
+            Self::None { .. } => "`ip route show table all` shows who has them",
+            Self::Socket(_) => {
+                "a network is claimed by a socket: `ulimit -n` tells how many descriptors a process may have"
+            }
         }
+        .to_owned()
     }
 }
 
@@ -46,13 +49,16 @@ pub struct Subnet {
 }
 
 impl Subnet {
-    /// The network of a bottle of this name, or the next that is free. `taken` are the host's routes and what the plan allows.
+    /// The network that has `before` in it, if it is one of ours and free; that of a bottle of this name; or the next that is free. `taken`
+    /// are the host's routes and what the plan allows.
     ///
     /// # Errors
     /// [`SubnetError`].
-    pub fn allocate(name: &str, taken: &[Cidr]) -> Result<Self, SubnetError> {
+    pub fn allocate(name: &str, before: Option<Ipv4Addr>, taken: &[Cidr]) -> Result<Self, SubnetError> {
         let (mut routed, mut running) = (0, 0);
-        for third in candidates(name) {
+        let before = before.and_then(third_of);
+        let others = candidates(name).filter(|third| Some(*third) != before);
+        for third in before.into_iter().chain(others) {
             let network = network(third);
             if taken.iter().any(|other| other.prefix() >= WIDEST && other.overlaps(network)) {
                 routed += 1;
@@ -95,6 +101,14 @@ impl Subnet {
 
 fn network(third: u8) -> Cidr {
     Cidr::around(Ipv4Addr::new(192, 168, third, 0), PREFIX)
+}
+
+/// X, of an address in a network that a bottle can have.
+fn third_of(address: Ipv4Addr) -> Option<u8> {
+    match address.octets() {
+        [192, 168, third, _] if !SKIPPED.contains(&third) => Some(third),
+        _ => None,
+    }
 }
 
 /// Every X once, from the name's own upwards and around.

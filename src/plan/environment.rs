@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Serialize, Serializer};
 
+use super::{GUEST_HOME, GUEST_USER};
 use crate::manifest::Variable;
 use crate::manifest::env::{Env, EnvEntry};
 use crate::manifest::resolve::ResolvedEnv;
@@ -22,6 +23,14 @@ const FIXED: [(&str, &str); 4] = [
     ("SSL_CERT_FILE", CERTIFICATES),
     ("REQUESTS_CA_BUNDLE", CERTIFICATES),
 ];
+
+/// Whose the agent is: set in every bottle when its command is executed, and so in no plan. What a manifest says of them is not used, as
+/// prompt, settings and skills lie in this home.
+pub const USER: [(&str, &str); 2] = [("USER", GUEST_USER), ("HOME", GUEST_HOME)];
+
+fn is_of_user(name: &Variable) -> bool {
+    USER.iter().any(|(of_user, _)| *of_user == name.as_str())
+}
 
 /// Where a variable's value comes from. No `Debug`: literals.
 #[derive(Clone, PartialEq, Eq, Serialize)]
@@ -59,10 +68,11 @@ pub fn endpoints(bundle: IpAddr, git: bool, supervise: bool) -> Vec<(&'static st
     variables
 }
 
-/// What a bottle sets that it is told by us all the same, here or by [`endpoints`].
+/// What a bottle sets that it is told by us all the same, here, by [`USER`] or by [`endpoints`].
 pub(super) fn replaced(env: &Env, gateways: bool, git: bool, supervise: bool) -> Vec<String> {
     let told = if gateways { endpoints(IpAddr::V4(Ipv4Addr::UNSPECIFIED), git, supervise) } else { vec![] };
-    let ours: BTreeSet<&str> = FIXED.iter().map(|(name, _)| *name).chain(told.iter().map(|(name, _)| *name)).collect();
+    let ours = FIXED.iter().chain(&USER).map(|(name, _)| *name);
+    let ours: BTreeSet<&str> = ours.chain(told.iter().map(|(name, _)| *name)).collect();
     env.keys().map(Variable::as_str).filter(|name| ours.contains(name)).map(str::to_owned).collect()
 }
 
@@ -73,13 +83,14 @@ pub struct GuestEnv(BTreeMap<Variable, Origin>);
 impl GuestEnv {
     /// What the bottle says, what is fixed over it, and what the provider has for the names that are left.
     pub(super) fn new(env: &Env, provider: &BTreeMap<Variable, String>) -> Self {
-        let mut variables: BTreeMap<_, _> = env.iter().map(|(name, entry)| (name.clone(), origin(entry))).collect();
+        let env = env.iter().filter(|(name, _)| !is_of_user(name));
+        let mut variables: BTreeMap<_, _> = env.map(|(name, entry)| (name.clone(), origin(entry))).collect();
         for (name, value) in FIXED {
             if let Ok(name) = Variable::new(name) {
                 variables.insert(name, Origin::Fixed { value: value.to_owned() });
             }
         }
-        for (name, value) in provider {
+        for (name, value) in provider.iter().filter(|(name, _)| !is_of_user(name)) {
             variables.entry(name.clone()).or_insert_with(|| Origin::Provider { value: value.clone() });
         }
         Self(variables)
@@ -93,11 +104,11 @@ impl GuestEnv {
         self.0.keys().map(Variable::as_str)
     }
 
-    /// What was resolved for names that are fixed now is given up.
-    pub(super) fn forget_fixed(&self, resolved: &mut ResolvedEnv) {
-        let fixed = |name: &Variable| matches!(self.0.get(name), Some(Origin::Fixed { .. }));
-        resolved.forwarded.retain(|name, _| !fixed(name));
-        resolved.literals.retain(|name, _| !fixed(name));
+    /// What was resolved for names that are ours is given up.
+    pub(super) fn forget_ours(&self, resolved: &mut ResolvedEnv) {
+        let ours = |name: &Variable| matches!(self.0.get(name), None | Some(Origin::Fixed { .. }));
+        resolved.forwarded.retain(|name, _| !ours(name));
+        resolved.literals.retain(|name, _| !ours(name));
     }
 }
 
@@ -145,6 +156,7 @@ mod tests {
 
     #[test]
     fn what_a_bottle_sets_in_vain_depends_on_what_it_is_told() {
+        assert_eq!(replaced(&env(&[("HOME", "x"), ("USER", "${U}")]), false, false, false), ["HOME", "USER"]);
         let bottle = env(&[("A", "x"), ("HTTP_PROXY", "x"), ("MCP_SUPERVISE_URL", "x"), ("NO_PROXY", "x")]);
         assert_eq!(replaced(&bottle, false, true, true), ["NO_PROXY"]);
         assert_eq!(replaced(&bottle, true, false, false), ["HTTP_PROXY", "NO_PROXY"]);
@@ -154,8 +166,10 @@ mod tests {
 
     #[test]
     fn fixed_over_the_bottles_over_the_providers_and_no_value_of_the_bottles_is_shown() {
-        let bottle = env(&[("A", "canary"), ("B", "${HOST_B}"), ("C", "?Word"), ("NO_PROXY", "${MINE}")]);
-        let provider = ["A", "D"].map(|name| (Variable::new(name).unwrap(), "of the provider".to_owned()));
+        let bottle =
+            [("A", "canary"), ("B", "${HOST_B}"), ("C", "?Word"), ("HOME", "${HOME}"), ("NO_PROXY", "${MINE}")];
+        let bottle = env(&bottle);
+        let provider = ["A", "D", "USER"].map(|name| (Variable::new(name).unwrap(), "of the provider".to_owned()));
         let guest = GuestEnv::new(&bottle, &provider.into());
         let certificates = serde_json::json!({"source": "fixed", "value": "/etc/ssl/certs/ca-certificates.crt"});
         assert_eq!(

@@ -54,8 +54,6 @@ pub enum PlanError {
         "bottle `{slug}` has an agent `{agent}` of your own, which is not there any more; this repository's is another one"
     )]
     OtherAgent { slug: String, agent: String },
-    #[error("bottle `{slug}` was made by the backend `{backend}` of bot-bottle")]
-    OtherBackend { slug: String, backend: String },
     #[error("agent `{agent}` needs {}, which this version does not bring", gateways(needed))]
     NoGateways { agent: String, needed: Vec<&'static str> },
     #[error("cannot read the host's routes")]
@@ -69,7 +67,7 @@ fn gateways(needed: &[&'static str]) -> String {
 impl PlanError {
     /// The way out.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> String {
         match self {
             Self::Catalogue(error) => error.hint(),
             Self::Preflight(error) => error.hint(),
@@ -78,38 +76,31 @@ impl PlanError {
             Self::Subnet(error) => error.hint(),
             Self::Resolve(error) => error.hint(),
             Self::Identity(error) => error.hint(),
-            Self::NoSkill { .. } => Some("put it there, or take it out of the agent's `skills`".to_owned()),
-            Self::NoKey { .. } => Some(
-                "`identity` is a path of this host: `~` is your home, a relative one begins where the command is run"
+            Self::NoSkill { .. } => "put it there, or take it out of the agent's `skills`".to_owned(),
+            Self::NoKey { .. } => "`identity` is a path of this host: `~` is your home, a relative one begins where the command is run"
                     .to_owned(),
-            ),
-            Self::NoDockerfile { .. } => Some(
-                "`agent_provider.dockerfile` is the path of the file itself: `~` is your home, a relative one begins where the command is run"
+            Self::NoDockerfile { .. } => "`agent_provider.dockerfile` is the path of the file itself: `~` is your home, a relative one begins where the command is run"
                     .to_owned(),
-            ),
-            Self::NoImage { .. } => Some(
-                "it is the path of an archive (`docker save`, OCI), of a directory or of what `pack` has made, or a name as in `docker-daemon:agent`"
+            Self::NoImage { .. } => "it is the path of an archive (`docker save`, OCI), of a directory or of what `pack` has made, or a name as in `docker-daemon:agent`"
                     .to_owned(),
-            ),
-            Self::NoToken { names } => Some(format!(
+            Self::NoToken { names } => format!(
                 "`export {}=…` first; the gateways put it into requests, the agent never sees it",
-                names.first()?
-            )),
-            Self::NoHome { .. } => Some("set HOME".to_owned()),
+                names.first().map_or("NAME", |name| name)
+            ),
+            Self::NoHome { .. } => "set HOME".to_owned(),
             Self::NotUnicode { .. } => {
-                Some("bottles are described in JSON: rename it, or use another place".to_owned())
+                "bottles are described in JSON: rename it, or use another place".to_owned()
             }
             Self::NoDirectory { .. } | Self::NoRepository { .. } => {
-                Some("put it back, or `start` a new bottle".to_owned())
+                "put it back, or `start` a new bottle".to_owned()
             }
             Self::OtherAgent { agent, .. } => {
-                Some(format!("put `agents/{agent}.md` back into your own directory, or `start` a new bottle with this one"))
+                format!("put `agents/{agent}.md` back into your own directory, or `start` a new bottle with this one")
             }
-            Self::OtherBackend { .. } => Some("go on with it there: `bot-bottle resume`".to_owned()),
-            Self::NoGateways { .. } => Some(
-                "start a bundle (bot-bottle's), and say where it is: `--bundle external=ADDRESS`, or `--bundle sockets=DIR`".to_owned(),
-            ),
-            Self::Routes(_) => None,
+            Self::NoGateways { .. } => "start a bundle (bot-bottle's), and say where it is: `--bundle external=ADDRESS`, or `--bundle sockets=DIR`".to_owned(),
+            Self::Routes(_) => {
+"they are asked for over a netlink socket, as `ip route show table all` does: a container may forbid that".to_owned()
+}
         }
     }
 }

@@ -26,10 +26,10 @@ pub struct NoSlug {
 impl NoSlug {
     /// The way out.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some(format!(
+    pub fn hint(&self) -> String {
+        format!(
             "1 to {SLUG_MAX} lower-case letters, digits and `-`, beginning with a letter or digit, as in `coder-4f2k9`"
-        ))
+        )
     }
 }
 

@@ -28,9 +28,9 @@ pub enum LeftoverError {
 impl LeftoverError {
     /// The way out.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> String {
         match self {
-            Self::Process { .. } => Some("it is another user's: ask whoever that is, or be root".to_owned()),
+            Self::Process { .. } => "it is another user's: ask whoever that is, or be root".to_owned(),
             Self::State(error) => error.hint(),
         }
     }
@@ -42,11 +42,34 @@ pub fn find(root: &StateRoot) -> Result<Vec<Leftover>, StateError> {
     Ok(root.all()?.into_iter().filter_map(leftover).collect())
 }
 
+/// A bottle that is to go although it was kept, as somebody has named it.
+///
+/// # Errors
+/// There is none, it runs, it is bot-bottle's, or nobody knows whose it is.
+pub fn named(root: &StateRoot, slug: &Slug) -> Result<Leftover, StateError> {
+    let found = root.find(slug)?;
+    if found.held || is_launched(&found) {
+        return Err(StateError::Running { slug: slug.clone() });
+    }
+    let agent = match (found.unrecorded(), found.metadata) {
+        (true, _) => None,
+        (false, Ok(metadata)) => {
+            metadata.check_ours()?;
+            Some(metadata.agent_name)
+        }
+        (false, Err(error)) => return Err(error),
+    };
+    Ok(Leftover { slug: found.slug, agent, processes: found.alive })
+}
+
+fn is_launched(found: &Found) -> bool {
+    found.alive.iter().any(|process| process.role == "launcher")
+}
+
 fn leftover(found: Found) -> Option<Leftover> {
-    let launched = found.alive.iter().any(|process| process.role == "launcher");
     // Without a record it never came to be; the record of another tool is that tool's.
     let ours = found.metadata.as_ref().map_or(found.unrecorded(), Metadata::is_ours);
-    if found.held || launched || found.preserved || !ours {
+    if found.held || is_launched(&found) || found.preserved || !ours {
         return None;
     }
     let agent = found.metadata.ok().map(|metadata| metadata.agent_name);

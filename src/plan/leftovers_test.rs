@@ -15,6 +15,7 @@ fn what_a_killed_bottle_left_is_found_and_what_is_somebodys_is_not() {
         )
         .with(".bot-bottle/state/theirs-2/transcript/x", "of a version that has no record")
         .with(".bot-bottle/state/half-1/lock", "");
+    fs::create_dir(home.path(".bot-bottle/state/none-1")).unwrap();
     let running = home.prepare(home.spec(), &mut Answers::default()).unwrap();
     let mut killed = home.prepare(home.spec(), &mut Answers::default()).unwrap();
     let mut preserved = home.prepare(home.spec(), &mut Answers::default()).unwrap();
@@ -26,7 +27,7 @@ fn what_a_killed_bottle_left_is_found_and_what_is_somebodys_is_not() {
         fs::remove_file(prepared.plan.stage_dir.join("processes.json")).unwrap();
     }
     drop((killed, preserved));
-    let mut expected = [killed_slug.clone(), "half-1".to_owned()];
+    let mut expected = [killed_slug.clone(), "half-1".to_owned(), "none-1".to_owned()];
     expected.sort();
     assert_eq!(names(&home), expected);
 
@@ -37,6 +38,44 @@ fn what_a_killed_bottle_left_is_found_and_what_is_somebodys_is_not() {
     for stays in ["theirs-1", "theirs-2", &kept_slug, running.plan.slug.as_str()] {
         assert!(home.path(".bot-bottle/state").join(stays).is_dir(), "{stays}");
     }
+}
+
+#[test]
+fn a_kept_bottle_goes_by_its_name_and_no_other_does() {
+    const THEIRS: &str =
+        r#"{"identity": "theirs-1", "agent_name": "a", "cwd": "", "copy_cwd": false, "started_at": ""}"#;
+    let home = Home::new().with(".bot-bottle/state/theirs-1/metadata.json", THEIRS);
+    let home = home.with(".bot-bottle/state/theirs-2/transcript/x", "");
+    let running = home.prepare(home.spec(), &mut Answers::default()).unwrap();
+    let mut kept = home.prepare(home.spec(), &mut Answers::default()).unwrap();
+    let slug = kept.plan.slug.clone();
+    kept.state.mark().unwrap();
+    kept.state.keep();
+    fs::remove_file(kept.plan.stage_dir.join("processes.json")).unwrap(); // the launcher is another process, which has ended
+    drop(kept);
+    let named = |name: &str| named(&home.root(), &Slug::new(name).unwrap());
+    assert!(matches!(named("theirs-1"), Err(StateError::OtherBackend { .. })));
+    assert!(matches!(named("theirs-2"), Err(StateError::Io { .. })), "nobody knows whose it is");
+    assert!(matches!(named(running.plan.slug.as_str()), Err(StateError::Running { .. })));
+    let Err(StateError::Unknown { there, .. }) = named("nobody-1") else { panic!("it is not there") };
+    assert_eq!(there, std::slice::from_ref(&slug));
+    let leftover = named(slug.as_str()).unwrap();
+    assert_eq!((leftover.agent.as_deref(), names(&home)), (Some("coder"), vec![]));
+    remove(&home.root(), &leftover).unwrap();
+    assert!(!home.root().directory(&slug).exists());
+}
+
+/// bot-bottle knows no locks: what was an empty directory may have become one of its bottles by the time of the answer.
+#[test]
+fn what_has_become_another_tools_is_not_removed() {
+    let home = Home::new();
+    fs::create_dir_all(home.path(".bot-bottle/state/none-1")).unwrap();
+    let leftover = find(&home.root()).unwrap().pop().unwrap();
+    let record = r#"{"identity": "none-1", "agent_name": "a", "cwd": "", "copy_cwd": false, "started_at": ""}"#;
+    let home = home.with(".bot-bottle/state/none-1/metadata.json", record);
+    let error = remove(&home.root(), &leftover).unwrap_err();
+    assert!(matches!(error, LeftoverError::State(StateError::OtherBackend { .. })), "{error}");
+    assert!(home.path(".bot-bottle/state/none-1/metadata.json").exists());
 }
 
 #[test]

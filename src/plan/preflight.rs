@@ -46,8 +46,11 @@ pub struct Preflight(pub Check);
 impl Preflight {
     /// The way out.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        self.0.hint.clone()
+    pub fn hint(&self) -> String {
+        self.0
+            .hint
+            .clone()
+            .unwrap_or_else(|| "`bottle-vmm doctor` has all that a bottle needs of this machine".to_owned())
     }
 }
 

@@ -8,22 +8,21 @@ use ipnet::Ipv4Net;
 use super::bottle_plan::BottlePlan;
 use super::environment::GuestEnv;
 use super::git_gate::{self, PlannedKey, PlannedRepo};
-use super::identity::Slug;
+use super::identity::{NoSlug, Slug};
 use super::provider::{Provider, Provisioned};
 use super::spec::{BottleSpec, Depth, Gateways, Host, Request};
 use super::state::metadata::{METADATA, Metadata};
-use super::state::origin::Origin;
+use super::state::origin::{ORIGIN, Origin};
 use super::state::{State, StateError, StateRoot};
 use super::workspace::WorkspacePlan;
 use super::{GUEST_HOME, GUEST_USER, Notice, PlanError, Preflight, egress, environment, image, skills, supervise};
-use crate::host::network;
 use crate::manifest::env::{Env, EnvEntry};
 use crate::manifest::resolve::{ResolvedEnv, Values, resolve};
 use crate::manifest::{Bottle, Catalogue, FoundAgent, Invalid, MergedBottle, Name, Source, Variable};
 use crate::net::policy::Cidr;
 use crate::net::subnet::Subnet;
 use bottle_protocol::SecretBytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many bottles may have one label.
 const LABELLED_MAX: usize = 99;
@@ -76,8 +75,8 @@ pub fn prepare(
         return Err(PlanError::NoGateways { agent: agent.name.to_string(), needed });
     }
     let workspace = WorkspacePlan::new(&spec);
-    let state = open_state(host, &agent, &spec)?;
-    let subnet = subnet_of(state.slug(), gateways)?;
+    let state = recorded_state(host, &agent, &spec)?;
+    let (subnet, bundle_subnet, moved) = network(&state, host, &agent, gateways)?;
     let mut env = resolved(&settings.env, depth, values)?;
     let bundle_ip = match gateways {
         Gateways::External(address) => address,
@@ -90,8 +89,9 @@ pub fn prepare(
     let Provisioned { plan: agent_provision, routes, secrets: provisioned } =
         provider.provision(prompt, task.as_deref(), &workspace, &state)?;
     let guest_env = GuestEnv::new(&settings.env, &agent_provision.env_vars);
-    guest_env.forget_fixed(&mut env);
-    let notices = no_image.into_iter().chain(replaced(&settings, gateways)).collect();
+    guest_env.forget_ours(&mut env);
+    let elsewhere = workspace.git_elsewhere().map(|path| Notice::GitElsewhere { path });
+    let notices = [no_image, moved, elsewhere, replaced(&settings, gateways)].into_iter().flatten().collect();
     let egress_plan = egress::prepare(settings.egress.unwrap_or_default(), routes, &state)?;
     let slots = egress_plan.token_slots.values().filter(|name| !provisioned.contains_key(*name));
     let unset = take_tokens(slots.chain(git_gate_plan.repos.iter().filter_map(token_of)), values);
@@ -107,7 +107,7 @@ pub fn prepare(
         slug: state.slug().clone(),
         stage_dir: state.directory(),
         machine_name: state.slug().machine_name(),
-        bundle_subnet: Ipv4Net::new_assert(subnet.gateway(), subnet.prefix_length()).trunc(),
+        bundle_subnet,
         bundle_gateway: subnet.gateway(),
         bundle_ip,
         guest_home: GUEST_HOME,
@@ -142,16 +142,22 @@ pub struct Kept {
 pub fn resume(host: &Host, identity: &Slug) -> Result<Kept, PlanError> {
     let root = StateRoot::new(&host.own);
     let (_, metadata) = root.reopen(identity)?;
-    if !metadata.is_ours() {
-        let backend = metadata.backend().to_owned();
-        return Err(PlanError::OtherBackend { slug: identity.to_string(), backend });
-    }
     let copied = metadata.copied();
+    let relative = |path: &PathBuf, file: &str| {
+        let (path, why) = (root.directory(identity).join(file), format!("`{}` is no absolute path", path.display()));
+        StateError::Metadata { path, why }
+    };
+    if let Some(path) = copied.as_ref().filter(|path| !path.is_absolute()) {
+        return Err(relative(path, METADATA).into());
+    }
     if let Some(path) = copied.as_ref().filter(|path| !path.is_dir()) {
         return Err(PlanError::NoDirectory { slug: identity.to_string(), path: path.clone() });
     }
     let origin = Origin::read(&root.directory(identity))?;
-    if let Some(Origin { directory, agent_source: Source::Repository }) = &origin
+    if let Some(Origin { directory, .. }) = origin.as_ref().filter(|origin| !origin.directory.is_absolute()) {
+        return Err(relative(directory, ORIGIN).into());
+    }
+    if let Some(Origin { directory, agent_source: Source::Repository, .. }) = &origin
         && !directory.is_dir()
     {
         return Err(PlanError::NoRepository { slug: identity.to_string(), path: directory.clone() });
@@ -188,12 +194,6 @@ fn bottle_of(
 }
 
 /// The state of the bottle that is resumed, or of a new one, with its record written.
-fn open_state(host: &Host, agent: &FoundAgent<'_>, spec: &BottleSpec) -> Result<State, PlanError> {
-    let state = recorded_state(host, agent, spec)?;
-    state.originate(&Origin { directory: host.current.clone(), agent_source: agent.source })?;
-    Ok(state)
-}
-
 fn recorded_state(host: &Host, agent: &FoundAgent<'_>, spec: &BottleSpec) -> Result<State, PlanError> {
     let root = StateRoot::new(&host.own);
     let record = |slug: Slug| Metadata {
@@ -209,13 +209,18 @@ fn recorded_state(host: &Host, agent: &FoundAgent<'_>, spec: &BottleSpec) -> Res
     if spec.label.is_empty() {
         return Ok(root.create(|| made_up(agent.name), record)?);
     }
-    let label = Slug::new(&spec.label)?;
+    let label = label(&spec.label)?;
     let mut numbers = 1..=LABELLED_MAX;
     let next = || match numbers.next() {
         Some(number) => Ok(label.numbered(number)),
         None => Err(StateError::Label { label: label.clone(), most: LABELLED_MAX }),
     };
     Ok(root.create(next, record)?)
+}
+
+/// A label is for people, and its identity part of a host's name: upper case is none.
+fn label(written: &str) -> Result<Slug, NoSlug> {
+    Slug::new(&written.to_ascii_lowercase()).map_err(|_| NoSlug { found: written.to_owned() })
 }
 
 fn made_up(agent: &Name) -> Result<Slug, StateError> {
@@ -251,14 +256,31 @@ fn needed_gateways(settings: &Bottle, provider: &Provider) -> Vec<&'static str> 
     needed.into_iter().filter(|(_, needed)| *needed).map(|(name, _)| name).collect()
 }
 
-/// What the host routes elsewhere is passed over, and so is what other bottles have, and where an external bundle is.
-fn subnet_of(slug: &Slug, gateways: Gateways) -> Result<Subnet, PlanError> {
-    let routes = network::routes().map_err(PlanError::Routes)?;
+/// The bottle's network, which goes into its record, and what is to be said if it had another one before.
+fn network(
+    state: &State,
+    host: &Host,
+    agent: &FoundAgent<'_>,
+    gateways: Gateways,
+) -> Result<(Subnet, Ipv4Net, Option<Notice>), PlanError> {
+    let before = state.origin()?.and_then(|origin| origin.bundle_subnet);
+    let subnet = subnet_of(state.slug(), before, gateways)?;
+    let is = Ipv4Net::new_assert(subnet.gateway(), subnet.prefix_length()).trunc();
+    let (directory, agent_source) = (host.current.clone(), agent.source);
+    state.originate(&Origin { directory, agent_source, bundle_subnet: Some(is) })?;
+    let moved = before.filter(|before| *before != is).map(|was| Notice::Moved { was, is });
+    Ok((subnet, is, moved))
+}
+
+/// The one that it had before, if it can be had. What the host routes elsewhere is passed over, and so is what other bottles have, and
+/// where an external bundle is.
+fn subnet_of(slug: &Slug, before: Option<Ipv4Net>, gateways: Gateways) -> Result<Subnet, PlanError> {
+    let routes = crate::host::network::routes().map_err(PlanError::Routes)?;
     let mut taken: Vec<_> = routes.into_iter().map(|(address, length)| Cidr::around(address, length)).collect();
     if let Gateways::External(address) = gateways {
         taken.push(Cidr::single(address));
     }
-    Ok(Subnet::allocate(&slug.machine_name(), &taken)?)
+    Ok(Subnet::allocate(&slug.machine_name(), before.map(|before| before.network()), &taken)?)
 }
 
 /// For a look nobody is asked, but what is not set is an error all the same.
@@ -280,10 +302,8 @@ pub(super) fn token_of(repo: &PlannedRepo) -> Option<&Variable> {
 
 /// Takes the tokens out of this process's environment, which programs that build images inherit; those that are not there.
 fn take_tokens<'a>(names: impl Iterator<Item = &'a Variable>, values: &mut dyn Values) -> Vec<String> {
-    let mut unset: Vec<String> =
-        names.filter(|name| values.variable(name).is_none()).map(Variable::to_string).collect();
-    unset.dedup();
-    unset
+    let unset: BTreeSet<_> = names.filter(|name| values.variable(name).is_none()).map(Variable::to_string).collect();
+    unset.into_iter().collect()
 }
 
 #[cfg(test)]

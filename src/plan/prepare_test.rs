@@ -6,8 +6,7 @@ use std::error::Error as _;
 /// What a person would read, with the home taken out.
 fn said(home: &Home, error: &PlanError) -> String {
     let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-    let hint = error.hint().map(|hint| format!("\n> {hint}")).unwrap_or_default();
-    format!("{error}{cause}{hint}").replace(&home.0.path().display().to_string(), "HOME")
+    format!("{error}{cause}\n> {}", error.hint()).replace(&home.0.path().display().to_string(), "HOME")
 }
 
 fn refusal(home: &Home, values: &mut Answers) -> String {
@@ -45,6 +44,12 @@ fn whatever_is_missing_is_said_with_a_way_out_and_nothing_is_left() {
     let route = "egress: {routes: [{host: h.example, auth: {scheme: token, token_ref: T}}]}\n";
     let home = Home::new().bottle(route);
     assert!(home.prepare(home.spec(), none).is_ok(), "a bundle has its own tokens");
+    let repo = |name: &str, token: &str| {
+        format!("{name}: {{url: git@h.example:a.git, provisioned_key: {{provider: gitea, token_env: {token}}}}}")
+    };
+    let thrice = [repo("a", "T1"), repo("b", "T2"), repo("c", "T1")].join(", ");
+    let error = Home::new().bottle(&format!("git-gate: {{repos: {{{thrice}}}}}\n")).look(none).err().unwrap();
+    assert_eq!(error.to_string(), "`T1` and `T2`, which hold each a token, are not set in this environment");
     let error = home.look(none).err().expect("it is refused");
     assert_eq!(
         said(&home, &error),
@@ -165,6 +170,9 @@ fn one_label_is_ten_identities() {
     let slugs: BTreeSet<_> = plans.iter().map(|prepared| prepared.plan.slug.to_string()).collect();
     let expected = (2..=10).map(|number| format!("fix-{number}")).chain(["fix".to_owned()]);
     assert_eq!(slugs, expected.collect());
+    drop(plans);
+    let upper = home.prepare(BottleSpec { label: "Fix-Login".to_owned(), ..home.spec() }, &mut Answers::default());
+    assert_eq!(upper.unwrap().plan.slug.as_str(), "fix-login");
     let wrong = BottleSpec { label: "Fix it".to_owned(), ..home.spec() };
     let error = home.prepare(wrong, &mut Answers::default()).err().unwrap();
     assert_eq!(
@@ -207,6 +215,33 @@ fn the_record_has_bot_bottles_seven_fields_and_brings_the_bottle_back() {
     assert!(plan.stage_dir.is_dir(), "what was kept stays when it was not started after all");
 }
 
+/// By name it would be in another network as soon as the one that was in its way has ended, or another has come.
+#[test]
+fn a_bottle_comes_back_in_the_network_that_it_had_whoever_was_there_before_it() {
+    let home = Home::new();
+    let spec = BottleSpec { label: "moved".to_owned(), ..home.spec() };
+    let first = Subnet::allocate("bot-bottle-moved", None, &[]).unwrap();
+    let mut prepared = home.prepare(spec, &mut Answers::default()).unwrap();
+    let (slug, had) = (prepared.plan.slug.clone(), prepared.plan.bundle_subnet);
+    assert!(!had.contains(&first.gateway()));
+    prepared.state.keep();
+    drop((prepared, first));
+
+    let again = home.resume(&slug, "repo", &mut Answers::default()).unwrap();
+    assert_eq!((again.plan.bundle_subnet, again.notices.len()), (had, 0));
+    drop(again);
+    let other = Subnet::allocate("other", Some(had.network()), &[]).unwrap();
+    assert!(had.contains(&other.gateway()));
+    let moved = home.resume(&slug, "repo", &mut Answers::default()).unwrap();
+    let is = moved.plan.bundle_subnet;
+    let said: Vec<_> = moved.notices.iter().map(ToString::to_string).collect();
+    assert_ne!(is, had);
+    assert_eq!(
+        said,
+        [format!("its network was {had}, which another bottle or a route of this host has by now: it is {is}")]
+    );
+}
+
 #[test]
 fn what_cannot_be_resumed_says_why() {
     let record = |backend: &str, cwd: &str| {
@@ -218,7 +253,11 @@ fn what_cannot_be_resumed_says_why() {
     };
     let answer = |record: &str| {
         let home = Home::new().with(".bot-bottle/state/old-1/metadata.json", record);
-        match resume(&home.host(), &Slug::new("old-1").unwrap()) {
+        let before = home.listing();
+        let resumed = resume(&home.host(), &Slug::new("old-1").unwrap());
+        let theirs = resumed.as_ref().is_err_and(|error| said(&home, error).contains("of bot-bottle"));
+        assert!(!theirs || home.listing() == before, "what is bot-bottle's is not written beside");
+        match resumed {
             Ok(Kept { spec, .. }) => format!("{} in {}", spec.agent_name, spec.user_cwd.file_name().unwrap().display()),
             Err(error) => said(&home, &error),
         }
@@ -233,6 +272,7 @@ fn what_cannot_be_resumed_says_why() {
         answer(&record("bottle-vmm", "/gone")),
         "the directory that bottle `old-1` has a copy of, `/gone`, is not there any more\n> put it back, or `start` a new bottle"
     );
+    assert!(answer(&record("bottle-vmm", ".")).contains("is not the record of a bottle: `.` is no absolute path"));
     let broken = answer("{");
     assert!(
         broken.starts_with("`HOME/.bot-bottle/state/old-1/metadata.json` is not the record of a bottle: EOF"),
@@ -245,7 +285,21 @@ fn what_cannot_be_resumed_says_why() {
     assert!(answer(&record("bottle-vmm", "").replace("old-1", "new-1")).contains("it is the record of `new-1`"));
     let home = Home::new().with(".bot-bottle/state/old-1/metadata.json", &record("bottle-vmm", ""));
     let error = resume(&home.host(), &Slug::new("old-2").unwrap()).err().unwrap();
-    assert_eq!(said(&home, &error), "there is no bottle `old-2` to go on with\n> there is only `old-1`");
+    assert_eq!(said(&home, &error), "no bottle `old-2` was kept\n> there is only `old-1`");
+    let home = home.with(".bot-bottle/state/old-1/metadata.json", &record("docker", ""));
+    let error = resume(&home.host(), &Slug::new("old-2").unwrap()).err().unwrap();
+    assert!(said(&home, &error).ends_with("`start` makes a new one"), "bot-bottle's is not offered");
+}
+
+/// Paths of an earlier version's records, started where there was no directory any more.
+#[test]
+fn an_origin_that_depends_on_where_it_is_resumed_is_refused() {
+    let home = Home::new();
+    let slug = kept(&home, "coder");
+    let home =
+        home.with(&format!(".bot-bottle/state/{slug}/origin.json"), r#"{"directory": ".", "agent_source": "home"}"#);
+    let said = said(&home, &resume(&home.host(), &slug).err().unwrap());
+    assert!(said.contains("/origin.json` is not the record of a bottle: `.` is no absolute path\n> "), "{said}");
 }
 
 /// Starts an agent in `repo`, and keeps the bottle.
@@ -353,6 +407,19 @@ fn an_image_that_is_not_there_is_told_of_a_plan_and_ends_a_start() {
     let home = home.with("agent.tar", "");
     let there = home.prepare_on(&told, home.spec(), Depth::Look, Ok(()), &mut Answers::default()).unwrap();
     assert_eq!(notices(&there), [""; 0]);
+}
+
+#[test]
+fn a_worktrees_repository_is_not_in_the_copy_and_that_is_said() {
+    let notices = |home: &Home, copy_cwd| {
+        let prepared = home.prepare(BottleSpec { copy_cwd, ..home.spec() }, &mut Answers::default()).unwrap();
+        prepared.notices.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let worktree = Home::new().with("repo/.git", "gitdir: /elsewhere/.git/worktrees/repo\n");
+    let said = notices(&worktree, true);
+    assert!(said.len() == 1 && said[0].contains("/repo/.git` is a file, as in a worktree or a submodule"), "{said:?}");
+    assert_eq!(notices(&worktree, false), [""; 0]);
+    assert_eq!(notices(&Home::new().with("repo/.git/HEAD", ""), true), [""; 0]);
 }
 
 #[test]

@@ -24,6 +24,12 @@ pub struct WorkspacePlan {
 }
 
 impl WorkspacePlan {
+    /// `.git`, where it is no directory and so leads out of the copy (gitrepository-layout(5)).
+    pub(super) fn git_elsewhere(&self) -> Option<PathBuf> {
+        let path = self.host_path.as_ref()?.join(".git");
+        path.is_file().then_some(path)
+    }
+
     pub(super) fn new(spec: &BottleSpec) -> Self {
         let host_path = spec.copied().map(PathBuf::from);
         let guest_path = host_path.is_some().then(|| format!("{GUEST_HOME}/workspace"));

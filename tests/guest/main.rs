@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on says where")]
 
 mod bottle;
+#[path = "../home/mod.rs"]
+mod files;
 mod processes;
 mod setup;
 mod terminal;

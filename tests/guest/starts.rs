@@ -2,6 +2,7 @@
 
 use crate::bottle::Finished;
 use crate::egress::{greeter, in_a_network};
+use crate::files;
 use crate::processes::{monitor, ours, wait_for};
 use crate::setup::{PROGRAM, agent_archive};
 use nix::sys::signal::{Signal, kill};
@@ -42,6 +43,7 @@ fn home(script: &str, front: &str) -> TempDir {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
+    fs::create_dir(home.path().join(TEMPORARY)).unwrap();
     symlink("src/large", home.path().join("repo/link")).unwrap();
     fs::create_dir_all(home.path().join(".claude/skills")).unwrap();
     symlink(home.path().join("skills-elsewhere/review"), home.path().join(".claude/skills/review")).unwrap();
@@ -56,6 +58,9 @@ fn command(home: &TempDir, arguments: &[&str]) -> Command {
     command
 }
 
+/// Where it would find room for temporary files, of which there are none.
+const TEMPORARY: &str = "temporary";
+
 /// The home and its repository.
 pub fn surround(command: &mut Command, home: &Path) {
     command.current_dir(home.join("repo")).env("BOT_BOTTLE_HOME", home.join(".bot-bottle"));
@@ -65,6 +70,8 @@ pub fn surround(command: &mut Command, home: &Path) {
             command.env(name, Path::new(&std::env::var("HOME").unwrap()).join(directory));
         }
     }
+    fs::create_dir_all(home.join(TEMPORARY)).unwrap();
+    command.env("TMPDIR", home.join(TEMPORARY));
     command.env("HOME", home).env_remove("BOT_BOTTLE_DRY_RUN").env_remove("BOT_BOTTLE_IMAGE");
 }
 
@@ -93,10 +100,10 @@ fn an_agent_has_its_prompt_files_variables_and_workspace_and_nothing_is_left() {
         greeter("192.0.2.10:22");
         let home = home(
             &format!("exec bash -c '{}' agent \"$@\"", SCRIPT.replace('\'', "'\\''")),
-            "env: {OWN: 'of the bottle', HOST_B: '${HOST_B}', MINE: over}\n",
+            "env: {OWN: 'of the bottle', HOST_B: '${HOST_B}', MINE: over, HOME: '${HOME}', USER: root}\n",
         );
-        let before = states(&home);
-        let start = ["start", "coder", "--cwd", "--bundle", "external=192.0.2.10"];
+        let before = files::listing(home.path());
+        let start = ["run", "coder", "--cwd", "--bundle", "external=192.0.2.10"];
         let finished = Finished::of(command(&home, &start).output().unwrap());
         assert_eq!(
             finished.text(),
@@ -112,8 +119,13 @@ fn an_agent_has_its_prompt_files_variables_and_workspace_and_nothing_is_left() {
             "{}",
             finished.stderr
         );
-        finished.exits(7).complains(&["agent      coder\n", "egress: 1 refused: 192.0.2.10:22/tcp"]);
-        assert_eq!(states(&home), before);
+        finished.exits(7).complains(&[
+            "`HOME` and `USER` are set by us",
+            "agent      coder\n",
+            "egress: 1 refused: 192.0.2.10:22/tcp",
+        ]);
+        let after = files::listing(home.path());
+        assert!(after == before, "{:?} and not {:?}", after.keys(), before.keys());
         wait_for("nothing runs", || ours().is_empty());
     });
 }
@@ -271,6 +283,31 @@ fn a_killed_bottle_is_cleared_away_and_its_monitor_is_recorded_so_that_one_that_
         wait_for("the monitor goes with its launcher", || ours().is_empty());
         assert!(command_output(&home, &["cleanup", "--dry-run"]).starts_with("would remove coder-"));
         assert!(command_output(&home, &["cleanup", "--yes"]).starts_with("removed coder-"));
+        assert_eq!(states(&home), Vec::<PathBuf>::new());
+    });
+}
+
+/// An agent without one of its skills would be another one. Whoever wants to look at what went wrong has marked it meanwhile.
+#[test]
+fn a_skill_that_goes_meanwhile_is_an_error_and_a_bottle_that_is_marked_then_is_kept() {
+    agent_archive();
+    in_a_network(|| {
+        let home = home("true", "");
+        let child = command(&home, &["start", "coder", "--bundle", "external=192.0.2.10"]).spawn().unwrap();
+        // The check that the sandbox can be had starts a monitor too, before there is a state.
+        wait_for("it is planned", || states(&home).len() == 1);
+        wait_for("it boots", || monitor().is_some());
+        fs::remove_dir_all(home.path().join("skills-elsewhere/review")).unwrap();
+        let [state] = states(&home).try_into().unwrap();
+        fs::write(state.join("preserve"), "").unwrap();
+        let slug = state.file_name().unwrap().to_str().unwrap().to_owned();
+        Finished::of(child.wait_with_output().unwrap()).exits(125).prints("").complains(&[
+            &format!("cannot read `{}` for the bottle", home.path().join(".claude/skills/review").display()),
+            &format!("the bottle was kept: `bottle-vmm resume {slug}`\n"),
+        ]);
+        assert!(state.join("metadata.json").exists());
+        assert!(command_output(&home, &["list", "kept"]).starts_with(&format!("bottle-vmm  {slug}  coder  ")));
+        assert!(command_output(&home, &["cleanup", &slug, "--yes"]).starts_with("removed coder-"));
         assert_eq!(states(&home), Vec::<PathBuf>::new());
     });
 }

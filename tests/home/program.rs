@@ -23,8 +23,14 @@ impl Answer {
 pub fn command(home: &Path, program: &str) -> Command {
     let mut command = Command::new("setsid");
     command.args(["--wait", program]).current_dir(home.join("repo")).env("HOME", home);
-    for name in ["BOT_BOTTLE_HOME", "BOT_BOTTLE_DRY_RUN", "BOT_BOTTLE_IMAGE", "CODEX_HOME", "VISUAL"] {
+    for name in
+        ["BOT_BOTTLE_HOME", "BOT_BOTTLE_DRY_RUN", "BOT_BOTTLE_IMAGE", "BOTTLE_VMM_KERNEL", "CODEX_HOME", "VISUAL"]
+    {
         command.env_remove(name);
     }
+    for name in ["XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"] {
+        command.env_remove(name);
+    }
+    command.env("TMPDIR", home.join("repo")); // what is left there is seen
     command
 }

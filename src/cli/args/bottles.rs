@@ -12,11 +12,12 @@ use std::path::PathBuf;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ListWhat {
     Active,
+    Kept,
 }
 
 /// Start an agent in a bottle of its own
 ///
-/// Shows what the bottle is given, asks, and starts it. Secrets that its manifest asks for are asked for at every start, and kept nowhere.
+/// Shows what the bottle is given, asks, and starts it. `run AGENT` is the same. Secrets that its manifest asks for are asked for at every start, and kept nowhere.
 #[derive(Debug, Args)]
 #[command(after_help = START_EXAMPLES)]
 pub struct StartArgs {
@@ -44,7 +45,7 @@ pub struct BottleArgs {
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub bottle: Vec<Name>,
 
-    /// Call it by this identity [default: the agent's name and five digits]
+    /// Call it by this identity, in lower case [default: the agent's name and five digits]
     #[arg(long, value_name = "NAME")]
     pub label: Option<String>,
 }
@@ -120,7 +121,7 @@ Examples:
 
 /// Show everything that an agent's bottle would be, and leave nothing behind
 ///
-/// Secrets are named, never asked for or shown.
+/// Secrets are named, never asked for or shown. What is in the bottle's state is named where it would be: only `start --dry-run` leaves it.
 #[derive(Debug, Args)]
 #[command(after_help = PLAN_EXAMPLES)]
 pub struct PlanArgs {
@@ -166,12 +167,16 @@ Examples:
   bottle-vmm resume coder-4f2k9
   bottle-vmm resume coder-4f2k9 --dry-run";
 
-/// Remove what bottles left that were killed
+/// Remove what bottles left that were killed, or bottles that were kept
 ///
-/// Bottles that run, that are to be kept, or that are bot-bottle's are not touched.
+/// Without names, bottles that run, that are to be kept, or that are bot-bottle's are not touched. A bottle that was kept goes by its name.
 #[derive(Debug, Args)]
 #[command(after_help = CLEANUP_EXAMPLES)]
 pub struct CleanupArgs {
+    /// Bottles to remove that were kept, by their identity in `list kept` [default: what killed bottles and dry runs left]
+    #[arg(value_name = "IDENTITY")]
+    pub bottles: Vec<String>,
+
     /// Only tell what would be removed
     #[arg(long)]
     pub dry_run: bool,
@@ -184,11 +189,9 @@ pub struct CleanupArgs {
 const CLEANUP_EXAMPLES: &str = "\
 Examples:
   bottle-vmm cleanup --dry-run
-  bottle-vmm cleanup --yes";
+  bottle-vmm cleanup --yes
+  bottle-vmm cleanup coder-4f2k9";
 
 fn name(text: &str) -> Result<Name, String> {
-    Name::new(text).map_err(|invalid| match invalid.hint() {
-        Some(hint) => format!("{invalid}: {hint}"),
-        None => invalid.to_string(),
-    })
+    Name::new(text).map_err(|invalid| format!("{invalid}: {}", invalid.hint()))
 }

@@ -13,6 +13,7 @@ pub use kernel::KernelCommand;
 pub use run::{NetMode, RunArgs, SandboxPart};
 
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Run a command in a throw-away microVM
@@ -25,6 +26,23 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// What was typed, the program first. `run AGENT …` is `start AGENT …`: what `run` itself takes begins with `-`.
+    ///
+    /// # Errors
+    /// It is no command line of ours, or a question for help or the version.
+    pub fn of(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut words: Vec<_> = words.into_iter().collect();
+        if let [_, command, agent, ..] = words.as_mut_slice()
+            && command == "run"
+            && !agent.as_encoded_bytes().starts_with(b"-")
+        {
+            *command = "start".into();
+        }
+        Self::try_parse_from(words)
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Run(Box<RunArgs>),
@@ -35,11 +53,12 @@ pub enum Command {
     Plan(PlanArgs),
     Resume(ResumeArgs),
     Cleanup(CleanupArgs),
-    /// List agents and bottles, or the bottles that run
+    /// List agents and bottles, the bottles that run, or those that were kept
     ///
     /// A broken file is listed too, and what is wrong with it is said on standard error.
     List {
-        /// `active`: the bottles that run, a line each: what started it (agent or run), backend, identity or name, agent and services
+        /// `active`: the bottles that run, a line each: what started it (agent or run), backend, identity or name, agent and services;
+        /// `kept`: those that do not run and are there still, and all of bot-bottle's: backend, identity, agent, and since when
         what: Option<ListWhat>,
         /// As JSON
         #[arg(long)]
@@ -103,12 +122,14 @@ pub enum Command {
     /// Print the manual page (roff)
     Man,
 }
+
 /// The two kinds of manifests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ManifestKind {
     Bottle,
     Agent,
 }
+
 /// How progress is told, always on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ProgressStyle {
@@ -118,4 +139,27 @@ pub enum ProgressStyle {
     Json,
     /// Not at all
     None,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(line: &str) -> Result<Command, clap::Error> {
+        Cli::of(line.split(' ').map(OsString::from)).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn run_with_an_agent_is_start_and_without_one_is_run() {
+        let Ok(Command::Start(args)) = of("bottle-vmm run coder --cwd --label fix --yes") else { panic!("no start") };
+        assert_eq!((args.agent.as_deref(), args.bottle.label.as_deref()), (Some("coder"), Some("fix")));
+        assert!(args.bottle.cwd && args.unattended.yes);
+        for line in ["run", "run -- coder", "run -i -- coder", "run --image agent.tar -- coder"] {
+            assert!(matches!(of(&format!("bottle-vmm {line}")), Ok(Command::Run(_))), "{line}");
+        }
+        let error = of("bottle-vmm run coder --help").unwrap_err().to_string();
+        assert!(error.contains("Usage: bottle-vmm start [OPTIONS] [AGENT]"), "{error}");
+        let error = of("bottle-vmm run -h").unwrap_err().to_string();
+        assert!(error.contains("bottle-vmm run <AGENT> [OPTIONS OF start]"), "{error}");
+    }
 }

@@ -12,13 +12,15 @@ use std::path::PathBuf;
 /// What a command gets that asks for nothing.
 pub const USUAL_MEMORY: &str = "1G";
 
-/// Run a command in a new bottle
+/// Run a command, or an agent, in a new bottle
+///
+/// `run AGENT …` is `start AGENT …`: see there for its options. Everything here is for a command of your own.
 ///
 /// The command's streams, signals, terminal and exit code are the caller's. Exit codes of our own are docker's: 125 when bottle-vmm
 /// failed, 126 when the command cannot be executed, 127 when it is not there, 128+N after signal N, 124 after --timeout.
 #[derive(Debug, Args)]
 // As with docker, what is given twice counts the second time, so that an alias can be overridden.
-#[command(after_help = RUN_EXAMPLES, args_override_self = true)]
+#[command(after_help = RUN_EXAMPLES, args_override_self = true, override_usage = USAGE)]
 pub struct RunArgs {
     /// What to boot: a `docker save` archive, an OCI layout or archive, a root directory, an artifact made by `pack`, or - for any of the
     /// files on standard input
@@ -213,9 +215,12 @@ fn some_bytes(text: &str) -> Result<Bytes, String> {
     }
 }
 
+const USAGE: &str = "bottle-vmm run [OPTIONS] [-- <COMMAND>...]\n       bottle-vmm run <AGENT> [OPTIONS OF start]";
+
 const RUN_EXAMPLES: &str = "\
 Examples:
   bottle-vmm run -- uname -a
+  bottle-vmm run coder --cwd --bundle external=192.0.2.2
   bottle-vmm run --image agent.tar -- sh -c 'id; exit 7'
   docker save debian:12 | bottle-vmm run --image - -- cat /etc/os-release
   bottle-vmm run --dockerfile agent/Dockerfile -- make test

@@ -25,6 +25,7 @@ pub(super) fn runtime() -> ProviderRuntime {
         bypass_args: words(&["--dangerously-skip-permissions"]),
         resume_args: words(&["--continue"]),
         headless_args: words(&["-p"]),
+        ends_options: true,
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) fn runtime() -> ProviderRuntime {
         bypass_args: words(&["--dangerously-bypass-approvals-and-sandbox"]),
         resume_args: words(&["resume", "--last"]),
         headless_args: words(&["exec"]),
+        ends_options: true,
     }
 }
 

@@ -49,16 +49,17 @@ pub enum ProviderError {
 impl ProviderError {
     /// The way out.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
+    pub fn hint(&self) -> String {
+        match self {
             Self::Unreadable { .. } => {
-                r#"it is a JSON object, with at least the agent's program and image: {"command": "agent", "image": "agent.tar"}"#.to_owned()
+                r#"it is a JSON object, with at least the agent's program and image: {"command": "agent", "image": "agent.tar"}"#
             }
-            Self::Description { .. } => "README, \"Bottles and agents\", has an example".to_owned(),
+            Self::Description { .. } => "README, \"Bottles and agents\", has an example",
             Self::NoLogin { .. } | Self::OtherLogin { .. } => {
-                "log in on this host with `codex login`, or take `forward_host_credentials` out of the bottle".to_owned()
+                "log in on this host with `codex login`, or take `forward_host_credentials` out of the bottle"
             }
-        })
+        }
+        .to_owned()
     }
 }
 
@@ -87,10 +88,14 @@ pub struct ProviderRuntime {
     pub prompt_mode: PromptMode,
     /// What lets it act without asking: the bottle is what holds it.
     pub bypass_args: Vec<String>,
-    /// What has it go on with its last conversation.
+    /// What has it go on with its last conversation. A field of the seed's, for whoever reads plans; a bottle that is resumed is a fresh
+    /// machine, without that conversation.
     pub resume_args: Vec<String>,
     /// What is in front of a task that it is to do by itself.
     pub headless_args: Vec<String>,
+    /// Whether it takes what is behind `--` for no option and no command of its own, whatever a task begins with.
+    #[serde(skip)]
+    pub(super) ends_options: bool,
 }
 
 /// A file that the guest gets.
@@ -246,6 +251,7 @@ fn argv(runtime: &ProviderRuntime, prompt: &str, task: Option<&str>) -> Vec<Stri
         argv.extend(words.iter().cloned());
         argv.push(GUEST_PROMPT.to_owned());
     }
+    argv.extend(task.filter(|_| runtime.ends_options).map(|_| "--".to_owned()));
     argv.extend(task.map(str::to_owned));
     argv
 }

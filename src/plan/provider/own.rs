@@ -78,6 +78,7 @@ pub(super) fn read(name: &str, host: &Host) -> Result<(ProviderRuntime, Descript
         bypass_args: description.bypass_args.clone(),
         resume_args: description.resume_args.clone(),
         headless_args: description.headless_args.clone(),
+        ends_options: false,
     };
     Ok((runtime, description))
 }

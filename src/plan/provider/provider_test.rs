@@ -49,7 +49,7 @@ fn what_is_no_login_is_refused_without_being_shown() {
     for login in ["", "{", "[]", r#"{"OPENAI_API_KEY": "canary"}"#, r#"{"tokens": {"access_token": "canary"}}"#] {
         let home = codex_home(login);
         let error = home.prepare(home.spec(), &mut Answers::default()).err().unwrap();
-        let said = format!("{error} {}", error.hint().unwrap());
+        let said = format!("{error} {}", error.hint());
         assert!(said.contains("auth.json` holds no login with ChatGPT") && !said.contains("canary"), "{said}");
     }
 }
@@ -95,7 +95,9 @@ fn an_empty_prompt_is_a_file_that_the_agent_is_not_told_of() {
     let bypass = "--dangerously-skip-permissions";
     assert_eq!(argv(&runtime, "", None), ["claude", bypass]);
     assert_eq!(argv(&runtime, "Go.", None), ["claude", bypass, "--append-system-prompt-file", GUEST_PROMPT]);
-    assert_eq!(argv(&runtime, "", Some("fix it")), ["claude", "-p", bypass, "fix it"]);
+    assert_eq!(argv(&runtime, "", Some("fix it")), ["claude", "-p", bypass, "--", "fix it"]);
+    let batch = ["codex", "exec", "--dangerously-bypass-approvals-and-sandbox", "--", "--version"];
+    assert_eq!(argv(&codex::runtime(), "Go.", Some("--version")), batch, "a task is no option");
     let home = Home::new().with(".bot-bottle/agents/coder.md", "---\nbottle: dev\n---\n");
     let prepared = home.prepare(home.spec(), &mut Answers::default()).unwrap();
     assert_eq!(fs::read(&prepared.plan.prompt_file).unwrap(), b"");
@@ -188,7 +190,7 @@ fn a_description_that_is_wrong_says_where() {
     let said = |description: &str| {
         let home = own(description);
         let error = home.prepare(home.spec(), &mut Answers::default()).err().unwrap();
-        assert!(error.hint().is_some());
+        assert!(error.hint().starts_with("README, "), "{}", error.hint());
         error.to_string().replace(&format!("{}/", home.0.path().display()), "")
     };
     let place = "`.bot-bottle/contrib/mine/provider.json`: ";

@@ -86,6 +86,13 @@ impl Metadata {
         self.backend == BACKEND
     }
 
+    /// # Errors
+    /// [`StateError::OtherBackend`].
+    pub fn check_ours(&self) -> Result<(), StateError> {
+        let (slug, backend) = (self.identity.clone(), self.backend().to_owned());
+        if self.is_ours() { Ok(()) } else { Err(StateError::OtherBackend { slug, backend }) }
+    }
+
     /// The directory that is copied.
     #[must_use]
     pub fn copied(&self) -> Option<PathBuf> {

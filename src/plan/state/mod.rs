@@ -4,7 +4,7 @@
 //! state/.lock                    held for the moment in which a bottle's directory comes or goes
 //! state/SLUG/lock                held as long as the bottle's launcher lives
 //! state/SLUG/metadata.json       what brings it back
-//! state/SLUG/origin.json         where it was started, and whose its agent is
+//! state/SLUG/origin.json         where it was started, whose its agent is, and its network
 //! state/SLUG/processes.json      whose it is
 //! state/SLUG/preserve            it is not to be removed
 //! state/SLUG/agent … supervise   what each part of the plan needs
@@ -49,10 +49,12 @@ pub enum StateError {
     },
     #[error("`{}` is not the record of a bottle: {why}", path.display())]
     Metadata { path: PathBuf, why: String },
-    #[error("there is no bottle `{slug}` to go on with")]
+    #[error("no bottle `{slug}` was kept")]
     Unknown { slug: Slug, there: Vec<Slug> },
     #[error("bottle `{slug}` is running")]
     Running { slug: Slug },
+    #[error("bottle `{slug}` was made by the backend `{backend}` of bot-bottle")]
+    OtherBackend { slug: Slug, backend: String },
     #[error("there are bottles `{label}` to `{label}-{most}` already")]
     Label { label: Slug, most: usize },
     #[error("the kernel gives no random bytes for the bottle's identity: {0}")]
@@ -62,26 +64,31 @@ pub enum StateError {
 impl StateError {
     /// The way out.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> String {
         match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Some("make room: `bottle-vmm cleanup` removes what killed bottles left".to_owned())
+                "make room: `bottle-vmm cleanup` removes what killed bottles left".to_owned()
             }
             Self::Io { action: "make" | "write" | "open" | "lock", .. } => {
-                Some("is the directory yours to write? BOT_BOTTLE_HOME can name another".to_owned())
+                "is the directory yours to write? BOT_BOTTLE_HOME can name another".to_owned()
             }
-            Self::Io { .. } | Self::Random(_) => None,
+            Self::Io { .. } => {
+                "what is there is to be a bottle's, and yours: move away what is not; BOT_BOTTLE_HOME can name another place"
+                    .to_owned()
+            }
             // Whose it is, is not known either: `cleanup` leaves it alone.
             Self::Metadata { path, .. } => {
                 let directory = path.parent().unwrap_or(path);
-                Some(format!("write it anew, or give the bottle up: `rm -r {}`", directory.display()))
+                format!("write it anew, or give the bottle up: `rm -r {}`", directory.display())
             }
-            Self::Unknown { there, .. } => Some(match there.as_slice() {
+            Self::Unknown { there, .. } => match there.as_slice() {
                 [] => "a bottle is kept only if something asked for it; `start` makes a new one".to_owned(),
                 there => crate::manifest::there_are(&there.iter().map(Slug::as_str).collect::<Vec<_>>()),
-            }),
-            Self::Running { .. } => Some("`bottle-vmm list active` shows what runs".to_owned()),
-            Self::Label { .. } => Some("give another `--label`, or `cleanup` those that have ended".to_owned()),
+            },
+            Self::OtherBackend { .. } => "go on with it there: `bot-bottle resume`".to_owned(),
+            Self::Running { .. } => "`bottle-vmm list active` shows what runs".to_owned(),
+            Self::Label { label, .. } => format!("give another `--label`, or give one up: `bottle-vmm cleanup {label}`"),
+            Self::Random(_) => "they come from getrandom(2), which a container may forbid".to_owned(),
         }
     }
 }
@@ -192,16 +199,32 @@ impl StateRoot {
     /// The state of a bottle that was kept.
     ///
     /// # Errors
-    /// There is none, it is running, or its record is broken.
+    /// There is none, it is running, it is bot-bottle's, or its record is broken.
     pub fn reopen(&self, slug: &Slug) -> Result<(State, Metadata), StateError> {
         if !self.directory(slug).is_dir() {
-            let there = self.all()?.into_iter().filter(|found| !found.held).map(|found| found.slug).collect();
-            return Err(StateError::Unknown { slug: slug.clone(), there });
+            return Err(self.unknown(slug));
         }
+        // Before anything is written: what is bot-bottle's stays as it is.
+        let metadata = Metadata::read(&self.directory(slug), slug)?;
+        metadata.check_ours()?;
         let _root = self.lock()?;
         let metadata = Metadata::read(&self.directory(slug), slug)?;
         let lock = self.take(slug)?;
         Ok((State { root: self.clone(), slug: slug.clone(), keep: true, _lock: lock }, metadata))
+    }
+
+    fn unknown(&self, slug: &Slug) -> StateError {
+        let all = self.all().unwrap_or_default();
+        let there = all.into_iter().filter(Found::is_kept).map(|found| found.slug).collect();
+        StateError::Unknown { slug: slug.clone(), there }
+    }
+
+    /// One bottle, whatever is there of it.
+    ///
+    /// # Errors
+    /// [`StateError::Unknown`].
+    pub fn find(&self, slug: &Slug) -> Result<Found, StateError> {
+        if self.directory(slug).is_dir() { Ok(self.look_at(slug.clone())) } else { Err(self.unknown(slug)) }
     }
 
     fn take(&self, slug: &Slug) -> Result<Lock, StateError> {
@@ -260,13 +283,16 @@ impl StateRoot {
         services.into_iter().filter(|(_, path)| path.is_dir()).map(|(name, _)| name).collect()
     }
 
-    /// Removes what is left of a bottle, unless a launcher has it by now.
+    /// Removes what is left of a bottle, unless a launcher has it by now, or it has become bot-bottle's.
     ///
     /// # Errors
     /// [`StateError`].
     pub fn remove(&self, slug: &Slug) -> Result<(), StateError> {
         let _root = self.lock()?;
         if self.directory(slug).is_dir() {
+            if let Ok(metadata) = Metadata::read(&self.directory(slug), slug) {
+                metadata.check_ours()?;
+            }
             drop(self.take(slug)?);
         }
         self.remove_locked(slug)
@@ -287,10 +313,18 @@ impl StateRoot {
 }
 
 impl Found {
+    /// Whether it can be gone on with.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        !self.held && self.metadata.as_ref().is_ok_and(Metadata::is_ours)
+    }
+
     /// Whether there is no record at all: whoever made it was killed in the middle of it.
     #[must_use]
     pub fn unrecorded(&self) -> bool {
-        !self.directory.join(METADATA).exists() && self.directory.join(LOCK).exists()
+        // The lock comes a moment after the directory. One that somebody else has put something into is not ours.
+        let empty = || fs::read_dir(&self.directory).is_ok_and(|mut entries| entries.next().is_none());
+        !self.directory.join(METADATA).exists() && (self.directory.join(LOCK).exists() || empty())
     }
 }
 
@@ -326,7 +360,15 @@ impl State {
         ProcessesFile { path: self.directory().join(PROCESSES) }
     }
 
-    /// Writes where it was started, and whose its agent is.
+    /// What was recorded of where it was started, if it was.
+    ///
+    /// # Errors
+    /// [`StateError::Io`] or [`StateError::Metadata`].
+    pub fn origin(&self) -> Result<Option<Origin>, StateError> {
+        Origin::read(&self.directory())
+    }
+
+    /// Writes where it was started, whose its agent is, and its network.
     ///
     /// # Errors
     /// [`StateError::Io`].
@@ -379,7 +421,7 @@ impl State {
         self.keep
     }
 
-    /// Its bottle was ended before the agent could answer. What was kept until then stays, so that it can be resumed.
+    /// Its bottle was ended before the agent was done. What was kept until then stays, and what was marked meanwhile.
     ///
     /// Returns whether it stays.
     pub fn interrupted(&mut self) -> bool {

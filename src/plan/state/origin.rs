@@ -1,4 +1,4 @@
-//! `origin.json`: where a bottle was started, and whose its agent is. It is ours alone: the record beside it has bot-bottle's fields.
+//! `origin.json`: where a bottle was started, whose its agent is, and in which network it was. It is ours alone: the record beside it has bot-bottle's fields.
 //!
 //! Without it, a bottle that is brought back elsewhere would be given the agent that the repository there has under that name, with the
 //! credentials of the first one.
@@ -7,13 +7,14 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::StateError;
 use super::files::failed;
 use crate::manifest::Source;
 
-pub(super) const ORIGIN: &str = "origin.json";
+pub const ORIGIN: &str = "origin.json";
 /// Longer than this, it is none of ours.
 const MAX: u64 = 64 << 10;
 
@@ -22,6 +23,9 @@ pub struct Origin {
     /// The caller's directory: relative paths begin there, and so does the search for a repository's agents.
     pub directory: PathBuf,
     pub agent_source: Source,
+    /// None in a bottle of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle_subnet: Option<Ipv4Net>,
 }
 
 impl Origin {

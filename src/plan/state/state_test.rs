@@ -96,5 +96,5 @@ fn a_state_that_cannot_be_written_says_where_and_the_way_out() {
     let agent = crate::manifest::Name::new("coder").unwrap();
     let error = root.create(|| Ok(slug("a-1")), |slug| Metadata::new(slug, &agent, None)).unwrap_err();
     assert_eq!(error.to_string(), format!("cannot make `{}`", home.path("file/state").display()));
-    assert!(error.hint().unwrap().contains("BOT_BOTTLE_HOME"));
+    assert!(error.hint().contains("BOT_BOTTLE_HOME"));
 }
