@@ -67,12 +67,13 @@ fn find(name: &Path) -> Result<Artifact, Failure> {
         return Ok(remembered);
     }
     let no_artifact = match image::open_artifact(name) {
-        Err(error @ ImageError::Artifact { source: ArtifactError::NotAnArtifact | ArtifactError::Read(_), .. }) => {
-            error
-        }
+        Err(
+            error @ (ImageError::Artifact { source: ArtifactError::NotAnArtifact | ArtifactError::Read(_), .. }
+            | ImageError::Io { .. }),
+        ) => error,
         opened => return opened.map_err(judged),
     };
-    match cache.and_then(|cache| cache.find(&name.canonicalize().ok()?.to_string_lossy()).ok()) {
+    match cache.and_then(|cache| cache.find(&image::name_in_cache(name)?).ok()) {
         Some(Entry { artifact, .. }) => {
             note(&format!(
                 "`{}` may have changed since: this is what it was when `run` last packed it",

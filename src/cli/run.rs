@@ -79,9 +79,10 @@ impl RunError {
             Self::MoreMemoryThanHost { .. } => {
                 "give what the command needs at most; the host lends it only as it is used".to_owned()
             }
-            Self::MoreCpusThanHost { host, .. } => {
-                format!("a vCPU without a processor holds the others up: `--cpus {host}`, or leave it out")
-            }
+            Self::MoreCpusThanHost { host, .. } => format!(
+                "a vCPU without a processor holds the others up: leave `--cpus` out, or give at most {}",
+                CPUS_ANYWHERE.max(*host)
+            ),
             Self::OfImage { hint, .. } => (*hint).to_owned(),
             Self::Workdir { given } => format!("begin it at the root of the image: `--workdir /{given}`"),
             Self::User { .. } => {
@@ -171,7 +172,7 @@ fn ended(error: LaunchError, args: &RunArgs) -> Failure {
 
 /// A guest that did not come up on a kernel that is a file of its own: what such a file lacks is the first thing to think of.
 pub(super) fn of_kernel(error: LaunchError, kernel: Option<&Path>) -> Failure {
-    let is_silent = matches!(error, LaunchError::Silent { .. } | LaunchError::GuestEnded { .. });
+    let is_silent = matches!(error, LaunchError::Silent { due: "come up", .. } | LaunchError::NeverUp { .. });
     if !is_silent || !kernel.is_some_and(kernel::is_path) {
         return error.into();
     }
@@ -437,7 +438,8 @@ mod tests {
         if host < 64 {
             let error = check_cpus(64).unwrap_err();
             assert!(
-                error.to_string().contains("--cpus 64") && error.hint().unwrap().contains(&format!("--cpus {host}"))
+                error.to_string().contains("--cpus 64")
+                    && error.hint().unwrap().ends_with(&format!("at most {}", host.max(CPUS_ANYWHERE)))
             );
         }
     }

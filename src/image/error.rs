@@ -58,6 +58,8 @@ pub enum ImageError {
     NoImages,
     #[error("the file or directory holds {} images: {}", names.len(), listed(names))]
     ManyImages { names: Vec<String> },
+    #[error("the directory of skopeo's holds an image for each of several platforms")]
+    SkopeoIndex,
     #[error("the file or directory holds no image called `{}`{}", beginning(name), but(names))]
     NoSuchName { name: String, names: Vec<String> },
     #[error("the image is for {}, not for {wanted}", found.join(", "))]
@@ -141,6 +143,7 @@ impl ImageError {
                     "name one of them behind the path and a colon: `PATH:{first}`; of what comes through a pipe, save only that one"
                 ));
             }
+            Self::SkopeoIndex => "copy one of them: `skopeo copy` without `--all`",
             Self::NoSuchName { names, .. } if names.is_empty() => {
                 "its images have no names: leave out the colon and what follows it"
             }
@@ -203,8 +206,8 @@ fn listed(names: &[String]) -> String {
 /// As much of a name or path of somebody else's as anybody reads.
 fn beginning(text: &str) -> String {
     const SHOWN: usize = 256;
-    let mut shown: String = text.chars().take(SHOWN).collect();
-    if shown.len() < text.len() {
+    let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    if text.chars().nth(SHOWN).is_some() {
         shown.push('…');
     }
     shown
@@ -234,4 +237,17 @@ fn layer_hint(error: &LayerError) -> Option<String> {
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_an_image_stay_in_their_line_and_are_cut_short() {
+        let names = vec!["x\nhint: \x1b[2J".to_owned(), "y".repeat(1000)];
+        let error = ImageError::ManyImages { names };
+        let said = format!("{error} {}", error.hint().unwrap());
+        assert!(said.chars().all(|c| !c.is_control()) && said.contains("x\\nhint") && said.len() < 1000, "{said}");
+    }
 }

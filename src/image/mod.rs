@@ -123,6 +123,14 @@ pub fn recall(path: &Path, cache: &Cache) -> Option<Artifact> {
     cache.recall(&key.ok()?.of_image(name))
 }
 
+/// The name that an image at `path` has in the cache, whatever has become of it since.
+#[must_use]
+pub fn name_in_cache(path: &Path) -> Option<String> {
+    let (path, name) = named::split(path);
+    let path = path.canonicalize().ok()?;
+    Some(name.map_or_else(|| path.display().to_string(), |name| format!("{}:{name}", path.display())))
+}
+
 /// An image that another program has, and can export.
 pub(crate) struct Held<'a> {
     /// Stands for its contents. Usually it is the digest of the configuration, as everywhere here.

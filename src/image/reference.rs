@@ -226,7 +226,11 @@ fn skopeo(parts: &Parts, wanted: Option<&str>) -> Result<Described, ImageError> 
     if let Some(wanted) = wanted {
         return Err(ImageError::NoSuchName { name: wanted.to_owned(), names: Vec::new() });
     }
-    of_manifest(parts, (DOCKER_MANIFEST, &parts.document(DOCKER_MANIFEST)?), "")
+    let manifest = parts.document(DOCKER_MANIFEST)?;
+    if parse::<Index>(DOCKER_MANIFEST, &manifest).is_ok_and(|index| !index.manifests.is_empty()) {
+        return Err(ImageError::SkopeoIndex);
+    }
+    of_manifest(parts, (DOCKER_MANIFEST, &manifest), "")
 }
 
 fn of_manifest(parts: &Parts, (name, bytes): (&str, &[u8]), blobs: &str) -> Result<Described, ImageError> {

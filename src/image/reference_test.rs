@@ -99,8 +99,11 @@ fn names_of_nested_indexes_are_those_of_what_they_hold() {
         ImageError::ManyImages { names } => assert_eq!(names, digests),
         other => panic!("{other:?}"),
     }
-    let image = place.open_path(&format!("layout:{}", digests[1])).unwrap();
+    let given = format!("layout:{}", digests[1]);
+    let image = place.open_path(&given).unwrap();
     assert_eq!(seen(&image, "file").unwrap().data, b"2");
+    let name = crate::image::name_in_cache(&place.path(&given)).unwrap();
+    assert_eq!(place.cache.find(&name).unwrap().artifact.digest(), image.digest());
 }
 
 /// As `skopeo copy … dir:DIR` writes it; a directory that only has such files is one that is to be the root.
@@ -121,6 +124,11 @@ fn a_directory_of_skopeo_s_is_an_image() {
     assert!(seen(&image, "manifest.json").is_none());
     assert!(seen(&place.open_path("root").unwrap(), "manifest.json").is_some());
     assert!(matches!(place.open_path("dir:latest"), Err(ImageError::NoSuchName { .. })));
+    // As with `--all`.
+    parts[0] = ("manifest.json".to_owned(), br#"{"manifests":[{"digest":"sha256:00","mediaType":""}]}"#.to_vec());
+    let (version, several) = (parts.last().unwrap().clone(), parts[0].clone());
+    place.write_layout("all", &[version, several]);
+    assert!(matches!(place.open_path("all"), Err(ImageError::SkopeoIndex)));
     // Its blobs are what their names say, or it is no image.
     fs::write(place.path("dir").join(&bare[0].0), "{}").unwrap();
     place.cache.prune(0, false).unwrap();

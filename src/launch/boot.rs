@@ -152,6 +152,7 @@ impl Guest {
                 Ok(hello)
             }
             Ok(Ok(other)) => Err(LaunchError::Unexpected { message: name(&other), expected: "its hello" }),
+            Ok(Err(LaunchError::GuestEnded { reason, console })) => Err(LaunchError::NeverUp { reason, console }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(LaunchError::Silent { due: "come up", limit, console: self.console.text() }),
         }

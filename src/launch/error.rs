@@ -45,6 +45,8 @@ pub enum LaunchError {
     MonitorAborted { console: String },
     #[error("the guest did not {due} within {} s{}", limit.as_secs_f32(), tail(console))]
     Silent { due: &'static str, limit: Duration, console: String },
+    #[error("the guest ended ({}) before it came up{}", ended_by(reason), tail(console))]
+    NeverUp { reason: StopReason, console: String },
     #[error("the guest ended ({}) before the command did{}", ended_by(reason), tail(console))]
     GuestEnded { reason: StopReason, console: String },
     #[error("{}", root_fault(file, *offset, *fault))]
@@ -100,7 +102,9 @@ impl LaunchError {
                  an attack from inside the guest. With a command that you trust it is a bug of bottle-vmm, and worth a report"
                     .to_owned(),
             ),
-            Self::Silent { .. } | Self::GuestEnded { .. } | Self::AgentGone { .. } => Some(look.to_owned()),
+            Self::Silent { .. } | Self::NeverUp { .. } | Self::GuestEnded { .. } | Self::AgentGone { .. } => {
+                Some(look.to_owned())
+            }
             Self::Root { fault: DiskFault::Changed, cached_as: Some(name), .. } => {
                 Some(format!("`bottle-vmm images rm {name}` removes it from the cache; the next run makes it anew"))
             }

@@ -241,7 +241,8 @@ impl Session {
     fn take(&mut self, message: ToHost) -> Result<(), LaunchError> {
         match message {
             ToHost::Stdout { bytes, .. } => self.stdout.take(bytes.into_vec()),
-            ToHost::Stderr { bytes, .. } => self.stderr.take(bytes.into_vec()),
+            // Of a terminal there is one output, and one gate that is shut behind it.
+            ToHost::Stderr { bytes, .. } if !self.terminal => self.stderr.take(bytes.into_vec()),
             ToHost::Eof { .. } => Ok(()),
             ToHost::Credit { bytes, .. } => {
                 self.stdin.window.refill(bytes).map_err(|error| LaunchError::Control(error.into()))?;

@@ -41,14 +41,14 @@ impl Signals {
             forwarded: forwarded.collect::<io::Result<_>>()?,
             resized: signal(SignalKind::window_change())?,
             terminations: 0,
-            terminal: terminal::is_controlling(),
+            terminal: !terminal::none_controls(),
         })
     }
 
     /// Whether the terminal that we were started on is gone. Where there never was one, SIGHUP is a word to the command and nothing else.
     #[must_use]
     pub fn lost_terminal(&self) -> bool {
-        self.terminal && !terminal::is_controlling()
+        self.terminal && terminal::none_controls()
     }
 
     /// The next signal that asks for an end, for as long as there is no command to forward it to.

@@ -5,7 +5,7 @@ use bottle_protocol::OutputStream;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal as _, Read, Write};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError, mpsc as blocking};
 use std::thread;
@@ -13,6 +13,9 @@ use tokio::sync::mpsc;
 
 /// Bytes read from standard input at once.
 const CHUNK: usize = 64 << 10;
+
+/// Bytes written through a [`Gate`] at once: what whoever shuts it has to wait for.
+const PIECE: usize = 4 << 10;
 
 /// Reads standard input; the channel closes at its end. One chunk waits at most, so nothing is read ahead of the guest.
 ///
@@ -135,12 +138,16 @@ fn write_all(
         Ok(file) => file,
         Err(error) => return drop(report.send(Written::Failed(error))),
     };
+    // Asked now: of one that has gone away nothing is to be learned.
+    let terminal = to.is_terminal();
     let mut open = true;
     for chunk in chunks {
-        let result = if open { gate.pass(|| write_whole(&mut to, &chunk)) } else { Ok(()) };
+        let mut pieces = chunk.chunks(PIECE);
+        let result = if open { pieces.try_for_each(|piece| gate.pass(|| write_whole(&mut to, piece))) } else { Ok(()) };
         if let Err(error) = result {
             open = false;
-            let closed = error.kind() == io::ErrorKind::BrokenPipe;
+            let gone = terminal && error.raw_os_error() == Some(Errno::EIO as i32);
+            let closed = gone || error.kind() == io::ErrorKind::BrokenPipe;
             let _ = report.send(if closed { Written::Closed(stream) } else { Written::Failed(error) });
         }
         // What can no longer be written is disposed of all the same: the guest is told by a closed pipe, not by a stall.

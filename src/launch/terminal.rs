@@ -2,6 +2,7 @@
 
 use super::streams::Gate;
 use bottle_protocol::WindowSize;
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::termios::{FlushArg, SetArg, cfmakeraw, tcflush, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, tcgetpgrp};
@@ -33,12 +34,13 @@ fn size_of(descriptor: i32) -> Option<WindowSize> {
     (size.ws_row > 0 && size.ws_col > 0).then_some(WindowSize { rows: size.ws_row, cols: size.ws_col })
 }
 
-/// Whether this process has a controlling terminal, which is where its caller sits.
+/// Whether this process has no controlling terminal (tty(4)), which is where its caller sits. What is not known counts as having one.
 #[must_use]
-pub fn is_controlling() -> bool {
+pub fn none_controls() -> bool {
     // Without waiting for a line that has no carrier.
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    OpenOptions::new().read(true).custom_flags(flags.bits()).open("/dev/tty").is_ok()
+    let opened = OpenOptions::new().read(true).custom_flags(flags.bits()).open("/dev/tty");
+    opened.is_err_and(|error| error.raw_os_error() == Some(Errno::ENXIO as i32))
 }
 
 /// The caller's terminal while a guest has it. Dropping it takes it back; so does a panic, which in release builds drops nothing.
@@ -81,7 +83,10 @@ impl Drop for Lent {
 
 /// A terminal that has gone away needs nothing of this, and says so.
 fn take_back(input: Option<libc::termios>, output: Option<&Gate>) {
-    if output.is_some_and(reset_screen) {
+    if let Some(output) = output {
+        if obeys_sequences() {
+            reset_screen(output);
+        }
         forget_answers();
     }
     if let Some(before) = input {
@@ -93,17 +98,24 @@ fn take_back(input: Option<libc::termios>, output: Option<&Gate>) {
 const LAST_WRITE: Duration = Duration::from_millis(500);
 const LAST_ANSWER: Duration = Duration::from_millis(50);
 
-/// True if it is written. On a thread of its own: a terminal that was stopped (^S) takes nothing, and the bottle has to end.
-fn reset_screen(output: &Gate) -> bool {
-    let (report, written) = mpsc::channel();
+/// Whether the terminal is one to which [`RESET`] says something.
+fn obeys_sequences() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
+/// On a thread of its own: a terminal that was stopped (^S) takes nothing, and the bottle has to end.
+fn reset_screen(output: &Gate) {
+    let (report, written) = mpsc::channel::<()>();
     let output = output.clone();
     let write = move || {
         let terminal = io::stdout().as_fd().try_clone_to_owned().map(File::from);
         let reset = || terminal.and_then(|mut terminal| terminal.write_all(RESET.as_bytes()));
-        let _ = report.send(output.shut(reset).is_ok());
+        let _ = output.shut(reset); // a terminal that is gone needs none
+        drop(report);
     };
-    let thread = thread::Builder::new().name("reset".into()).spawn(write);
-    thread.is_ok() && written.recv_timeout(LAST_WRITE).unwrap_or(false)
+    if thread::Builder::new().name("reset".into()).spawn(write).is_ok() {
+        let _ = written.recv_timeout(LAST_WRITE); // it hangs up when it is done
+    }
 }
 
 /// A guest can have a terminal say things, as if they were typed (where the cursor is, for one): the shell that comes next must not hear
@@ -120,16 +132,17 @@ fn forget_answers() {
 /// Undoes what a program that was cut short leaves a terminal in (xterm's ctlseqs, ECMA-48; the keyboard protocol of kitty). Where
 /// nothing is to be undone, nothing moves and nothing is lost. A terminal passes over what it does not know.
 const RESET: &str = concat!(
-    "\x18\x1b\\",                                              // the end of a sequence or string that was begun
-    "\x1b7\x1b[?1049l\x1b8",                                   // the usual screen; the cursor stays where it is
-    "\x1b[!p",                                                 // soft reset, where there is one
-    "\x1b7\x1b[?69l\x1b[?6l\x1b[r\x1b8",                       // no margins, lines count from the top
-    "\x1b[?9l\x1b[?1000l\x1b[?1001l\x1b[?1002l\x1b[?1003l",    // the mouse is the terminal's own
-    "\x1b[?1005l\x1b[?1006l\x1b[?1015l\x1b[?1016l",            // and speaks no other form
+    "\x18\x1b\\",                                               // the end of a sequence or string that was begun
+    "\x1b7\x1b[?1049l\x1b8",                                    // the usual screen; the cursor stays where it is
+    "\x1b[!p",                                                  // soft reset, where there is one
+    "\x1b7\x1b[?69l\x1b[?6l\x1b[r\x1b8",                        // no margins, lines count from the top
+    "\x1b[?9l\x1b[?1000l\x1b[?1001l\x1b[?1002l\x1b[?1003l",     // the mouse is the terminal's own
+    "\x1b[?1005l\x1b[?1006l\x1b[?1015l\x1b[?1016l",             // and speaks no other form
     "\x1b[?1004l\x1b[?2004l\x1b[?2026l\x1b[?2031l\x1b[?2048l", // no word of focus, pasting, colours or size; drawing goes on
     "\x1b[?1l\x1b>\x1b[<99u\x1b[=0u\x1b[>4m",                  // keys send what they usually do
     "\x1b[4l\x1b[20l\x1b[?5l\x1b[?7h", // overwrite, no new line for a line feed, not inverted, wrap
     "\x1b(B\x1b)B\x0f\x1b]8;;\x1b\\\x1b[m", // letters are letters, no link, no colour
+    "\x1b]104\x1b\\\x1b]110\x1b\\\x1b]111\x1b\\\x1b]112\x1b\\", // and colours are what they were
     "\x1b[?25h\x1b[0 q",               // a cursor, of the usual form
 );
 

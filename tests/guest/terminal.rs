@@ -102,7 +102,8 @@ impl Terminal {
     #[expect(unsafe_code, reason = "TIOCVHANGUP is an ioctl")]
     pub fn hang_up(&mut self) -> &mut Self {
         // SAFETY: TIOCVHANGUP takes no argument.
-        unsafe { virtual_hang_up(self.slave.as_raw_fd()) }.unwrap();
+        unsafe { virtual_hang_up(self.slave.as_raw_fd()) }
+            .expect("tests that hang a terminal up are to be run as root");
         self
     }
 

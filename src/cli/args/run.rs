@@ -115,7 +115,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub egress_log: Option<PathBuf>,
 
-    /// Most new connections a second [default: 400, and up to 10000 after a silence]
+    /// Most new connections a second [default: 350, and up to 10000 after a silence]
     ///
     /// More are put off, not refused. The default keeps a guest from filling the host's connection tracking; a larger number lifts it. At
     /// most 10000 are under way at a time, and those beyond the first 64 have socket buffers of 32 KiB.

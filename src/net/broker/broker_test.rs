@@ -380,7 +380,8 @@ fn as_many_as_may_be_open_may_be_opened_at_once_and_then_it_takes_time() {
     let mut rate = Rate::new(pace.a_second, pace.at_once, begin);
     let taken = |at: u64| (0..100_000).take_while(|_| rate.take(begin + Duration::from_millis(at))).count();
     let all: usize = (0..120_000).step_by(10).map(taken).sum();
-    assert!((50_000..65_536).contains(&all), "{all}");
+    // Those that are held open count as well.
+    assert!((50_000..65_536 - flows).contains(&all), "{all}");
 }
 
 #[test]
