@@ -96,13 +96,13 @@ pub(super) fn boot(
         held_signals: Some(Rc::clone(&signals)),
     };
     interrupt::check(&signals)?;
-    let marked = state.take_mark();
+    state.take_mark();
     let outcome = launch::launch(bottle, &mut Timings::default());
     if let Some(summary) = egress::summary(&ledger) {
         note(&summary);
     }
-    if marked && !matches!(outcome, Ok(Outcome::Exited(_))) {
-        state.mark()?; // it has not come to the end that it was marked for
+    if !matches!(outcome, Ok(Outcome::Exited(_))) {
+        state.give_mark_back();
     }
     let stays = match outcome {
         Ok(Outcome::Exited(_) | Outcome::TimedOut(_)) => state.ended(),

@@ -15,6 +15,9 @@ pub struct Leftover {
     /// The agent, if the record can be read.
     pub agent: Option<String>,
     pub processes: Vec<Process>,
+    /// Of the record, to know it again by.
+    started_at: Option<String>,
+    preserved: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -51,15 +54,11 @@ pub fn named(root: &StateRoot, slug: &Slug) -> Result<Leftover, StateError> {
     if found.held || is_launched(&found) {
         return Err(StateError::Running { slug: slug.clone() });
     }
-    let agent = match (found.unrecorded(), found.metadata) {
-        (true, _) => None,
-        (false, Ok(metadata)) => {
-            metadata.check_ours()?;
-            Some(metadata.agent_name)
-        }
-        (false, Err(error)) => return Err(error),
-    };
-    Ok(Leftover { slug: found.slug, agent, processes: found.alive })
+    if !found.unrecorded() {
+        // A record that cannot be read tells not even whose it is.
+        Metadata::read(&found.directory, slug)?.check_ours()?;
+    }
+    Ok(Leftover::of(found))
 }
 
 fn is_launched(found: &Found) -> bool {
@@ -72,8 +71,24 @@ fn leftover(found: Found) -> Option<Leftover> {
     if found.held || is_launched(&found) || found.preserved || !ours {
         return None;
     }
-    let agent = found.metadata.ok().map(|metadata| metadata.agent_name);
-    Some(Leftover { slug: found.slug, agent, processes: found.alive })
+    Some(Leftover::of(found))
+}
+
+impl Leftover {
+    fn of(found: Found) -> Self {
+        let Found { slug, metadata, preserved, alive, .. } = found;
+        let (agent, started_at) = metadata.ok().map(|metadata| (metadata.agent_name, metadata.started_at)).unzip();
+        Self { slug, agent, processes: alive, started_at, preserved }
+    }
+
+    /// Whether it is what was found: nobody has marked it, gone on with it, or made another bottle of its name.
+    fn is(&self, found: &Found) -> bool {
+        let record = match &found.metadata {
+            Ok(metadata) => metadata.is_ours() && Some(&metadata.started_at) == self.started_at.as_ref(),
+            Err(_) => self.started_at.is_none() && found.unrecorded(),
+        };
+        record && found.preserved == self.preserved
+    }
 }
 
 /// Ends what runs and removes what lies there.
@@ -89,7 +104,7 @@ pub fn remove(root: &StateRoot, leftover: &Leftover) -> Result<(), LeftoverError
             errno,
         })?;
     }
-    Ok(root.remove(&leftover.slug)?)
+    Ok(root.remove(&leftover.slug, |found| leftover.is(found))?)
 }
 
 #[cfg(test)]

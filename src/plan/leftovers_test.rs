@@ -49,7 +49,7 @@ fn a_kept_bottle_goes_by_its_name_and_no_other_does() {
     let running = home.prepare(home.spec(), &mut Answers::default()).unwrap();
     let mut kept = home.prepare(home.spec(), &mut Answers::default()).unwrap();
     let slug = kept.plan.slug.clone();
-    kept.state.mark().unwrap();
+    fs::write(kept.plan.stage_dir.join("preserve"), "").unwrap();
     kept.state.keep();
     fs::remove_file(kept.plan.stage_dir.join("processes.json")).unwrap(); // the launcher is another process, which has ended
     drop(kept);
@@ -68,14 +68,44 @@ fn a_kept_bottle_goes_by_its_name_and_no_other_does() {
 /// bot-bottle knows no locks: what was an empty directory may have become one of its bottles by the time of the answer.
 #[test]
 fn what_has_become_another_tools_is_not_removed() {
-    let home = Home::new();
-    fs::create_dir_all(home.path(".bot-bottle/state/none-1")).unwrap();
-    let leftover = find(&home.root()).unwrap().pop().unwrap();
     let record = r#"{"identity": "none-1", "agent_name": "a", "cwd": "", "copy_cwd": false, "started_at": ""}"#;
-    let home = home.with(".bot-bottle/state/none-1/metadata.json", record);
-    let error = remove(&home.root(), &leftover).unwrap_err();
-    assert!(matches!(error, LeftoverError::State(StateError::OtherBackend { .. })), "{error}");
-    assert!(home.path(".bot-bottle/state/none-1/metadata.json").exists());
+    for (file, text) in [("metadata.json", record), ("metadata.json", ""), ("transcript/log", "")] {
+        let home = Home::new();
+        fs::create_dir_all(home.path(".bot-bottle/state/none-1")).unwrap();
+        let leftover = find(&home.root()).unwrap().pop().unwrap();
+        let path = format!(".bot-bottle/state/none-1/{file}");
+        let home = home.with(&path, text);
+        let error = remove(&home.root(), &leftover).unwrap_err();
+        assert!(matches!(error, LeftoverError::State(StateError::Changed { .. })), "{error}");
+        assert!(home.path(&path).exists());
+    }
+}
+
+/// While `cleanup` waits for an answer.
+#[test]
+fn what_is_marked_or_taken_meanwhile_is_not_removed() {
+    let home = Home::new();
+    let left = || {
+        let mut killed = home.prepare(home.spec(), &mut Answers::default()).unwrap();
+        killed.state.keep();
+        fs::remove_file(killed.plan.stage_dir.join("processes.json")).unwrap();
+        let slug = killed.plan.slug.clone();
+        drop(killed);
+        slug
+    };
+    let (marked, taken) = (left(), left());
+    let found = find(&home.root()).unwrap();
+    fs::write(home.root().directory(&marked).join("preserve"), "").unwrap();
+    let (_state, _) = home.root().reopen(&taken).unwrap();
+    for leftover in found {
+        let error = remove(&home.root(), &leftover).unwrap_err();
+        match error {
+            LeftoverError::State(StateError::Changed { slug }) => assert_eq!(slug, marked),
+            LeftoverError::State(StateError::Running { slug }) => assert_eq!(slug, taken),
+            other => panic!("{other}"),
+        }
+    }
+    assert!(home.root().directory(&marked).join("metadata.json").exists());
 }
 
 #[test]

@@ -264,10 +264,16 @@ fn network(
     gateways: Gateways,
 ) -> Result<(Subnet, Ipv4Net, Option<Notice>), PlanError> {
     let before = state.origin()?.and_then(|origin| origin.bundle_subnet);
+    let record = |bundle_subnet| {
+        state.originate(&Origin { directory: host.current.clone(), agent_source: agent.source, bundle_subnet })
+    };
+    // At once: looking for a network takes its time, and who is killed then is to be gone on with.
+    record(before)?;
     let subnet = subnet_of(state.slug(), before, gateways)?;
     let is = Ipv4Net::new_assert(subnet.gateway(), subnet.prefix_length()).trunc();
-    let (directory, agent_source) = (host.current.clone(), agent.source);
-    state.originate(&Origin { directory, agent_source, bundle_subnet: Some(is) })?;
+    if before.is_none() {
+        record(Some(is))?;
+    }
     let moved = before.filter(|before| *before != is).map(|was| Notice::Moved { was, is });
     Ok((subnet, is, moved))
 }

@@ -89,12 +89,16 @@ fn nothing_that_a_guest_had_the_terminal_do_is_left_to_the_shell() {
 #[test]
 fn a_terminal_that_goes_away_ends_its_bottle_and_a_signal_alone_does_not() {
     guest_test(|| {
-        // Some say something about it, where nobody can hear them.
-        let script = "trap 'echo gone' HUP; echo ready; while :; do sleep 1; echo on; done";
-        let mut terminal = Terminal::open(24, 80, &["run", "--mem", "256M", "--", "sh", "-c", script]);
-        terminal.shows("ready").hang_up();
-        terminal.exits(129);
-        wait_for("the guest is gone, too", || ours().is_empty());
+        // Whether it says something about it, where nobody can hear it, or nothing.
+        for (options, script) in [
+            ("-i", "trap '' HUP; echo ready; exec sleep 1000"),
+            ("-it", "trap 'echo gone' HUP; echo ready; while :; do sleep 1; echo on; done"),
+        ] {
+            let mut terminal = Terminal::open(24, 80, &["run", options, "--mem", "256M", "--", "sh", "-c", script]);
+            terminal.shows("ready").hang_up();
+            terminal.exits(129);
+            wait_for("the guest is gone, too", || ours().is_empty());
+        }
         // Longer than a command has whose terminal is gone.
         let script = "trap 'sleep 8; exit 7' HUP; echo ready; while :; do sleep 1; done";
         let mut terminal = Terminal::open(24, 80, &["run", "--mem", "256M", "--", "sh", "-c", script]);

@@ -36,6 +36,8 @@ use processes::{Process, Processes, ProcessesFile};
 
 const PROCESSES: &str = "processes.json";
 const PRESERVE: &str = "preserve";
+/// The mark of a bottle that is on its way to the end that it is meant for.
+const PRESERVED: &str = "preserve.taken";
 const LOCK: &str = "lock";
 
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,8 @@ pub enum StateError {
     Unknown { slug: Slug, there: Vec<Slug> },
     #[error("bottle `{slug}` is running")]
     Running { slug: Slug },
+    #[error("bottle `{slug}` has changed since it was looked at, and stays")]
+    Changed { slug: Slug },
     #[error("bottle `{slug}` was made by the backend `{backend}` of bot-bottle")]
     OtherBackend { slug: Slug, backend: String },
     #[error("there are bottles `{label}` to `{label}-{most}` already")]
@@ -87,6 +91,7 @@ impl StateError {
             },
             Self::OtherBackend { .. } => "go on with it there: `bot-bottle resume`".to_owned(),
             Self::Running { .. } => "`bottle-vmm list active` shows what runs".to_owned(),
+            Self::Changed { .. } => "`bottle-vmm list kept` shows what it is now".to_owned(),
             Self::Label { label, .. } => format!("give another `--label`, or give one up: `bottle-vmm cleanup {label}`"),
             Self::Random(_) => "they come from getrandom(2), which a container may forbid".to_owned(),
         }
@@ -263,7 +268,7 @@ impl StateRoot {
         let processes = processes.and_then(|bytes| serde_json::from_slice::<Processes>(&bytes).ok());
         Found {
             metadata: Metadata::read(&directory, &slug),
-            preserved: directory.join(PRESERVE).exists(),
+            preserved: is_marked(&directory) || directory.join(PRESERVED).exists(),
             alive: processes.map(|processes| processes.alive()).unwrap_or_default(),
             held: Lock::is_held(&directory.join(LOCK)),
             slug,
@@ -283,17 +288,24 @@ impl StateRoot {
         services.into_iter().filter(|(_, path)| path.is_dir()).map(|(name, _)| name).collect()
     }
 
-    /// Removes what is left of a bottle, unless a launcher has it by now, or it has become bot-bottle's.
+    /// Removes what is left of a bottle, unless a launcher has it by now, or it is not what it was when it was asked about.
     ///
     /// # Errors
     /// [`StateError`].
-    pub fn remove(&self, slug: &Slug) -> Result<(), StateError> {
+    pub fn remove(&self, slug: &Slug, is_as_before: impl FnOnce(&Found) -> bool) -> Result<(), StateError> {
         let _root = self.lock()?;
-        if self.directory(slug).is_dir() {
-            if let Ok(metadata) = Metadata::read(&self.directory(slug), slug) {
-                metadata.check_ours()?;
+        let directory = self.directory(slug);
+        if directory.is_dir() {
+            let found = self.look_at(slug.clone());
+            if !is_as_before(&found) {
+                return Err(StateError::Changed { slug: slug.clone() });
             }
-            drop(self.take(slug)?);
+            if found.is_empty() {
+                // Nothing but itself: bot-bottle knows no locks, and may be about to fill it.
+                fs::remove_dir(&directory).map_err(failed("remove", &directory))?;
+            } else {
+                drop(self.take(slug)?);
+            }
         }
         self.remove_locked(slug)
     }
@@ -323,8 +335,11 @@ impl Found {
     #[must_use]
     pub fn unrecorded(&self) -> bool {
         // The lock comes a moment after the directory. One that somebody else has put something into is not ours.
-        let empty = || fs::read_dir(&self.directory).is_ok_and(|mut entries| entries.next().is_none());
-        !self.directory.join(METADATA).exists() && (self.directory.join(LOCK).exists() || empty())
+        !self.directory.join(METADATA).exists() && (self.directory.join(LOCK).exists() || self.is_empty())
+    }
+
+    fn is_empty(&self) -> bool {
+        fs::read_dir(&self.directory).is_ok_and(|mut entries| entries.next().is_none())
     }
 }
 
@@ -400,24 +415,26 @@ impl State {
         Ok(path)
     }
 
-    /// Takes the mark away that it is to be kept, and tells whether there was one: it is meant for one end.
-    pub fn take_mark(&self) -> bool {
-        fs::remove_file(self.directory().join(PRESERVE)).is_ok()
+    /// Puts the mark of a bottle that is gone on with aside: it was meant for an end that has been. Until the next one comes it is kept
+    /// all the same, whatever happens to us.
+    pub fn take_mark(&self) {
+        if self.keep {
+            let _unmarked = fs::rename(self.directory().join(PRESERVE), self.directory().join(PRESERVED));
+        }
     }
 
-    /// Marks it to be kept.
-    ///
-    /// # Errors
-    /// [`StateError::Io`].
-    pub fn mark(&self) -> Result<(), StateError> {
-        files::write(&self.directory().join(PRESERVE), b"")
+    /// The bottle has not come to the end that it was marked for: the mark is put back.
+    pub fn give_mark_back(&self) {
+        // What cannot be put back still keeps it.
+        let _unmarked = fs::rename(self.directory().join(PRESERVED), self.directory().join(PRESERVE));
     }
 
     /// Its bottle has come to its end: it stays only if it is marked.
     ///
     /// Returns whether it stays.
     pub fn ended(&mut self) -> bool {
-        self.keep = self.directory().join(PRESERVE).exists();
+        let _unmarked = fs::remove_file(self.directory().join(PRESERVED));
+        self.keep = is_marked(&self.directory());
         self.keep
     }
 
@@ -425,7 +442,7 @@ impl State {
     ///
     /// Returns whether it stays.
     pub fn interrupted(&mut self) -> bool {
-        self.keep |= self.directory().join(PRESERVE).exists();
+        self.keep |= is_marked(&self.directory());
         self.keep
     }
 
@@ -437,13 +454,19 @@ impl State {
 
 impl Drop for State {
     fn drop(&mut self) {
+        // A mark counts whatever it was that ended us.
         if !self.keep
+            && !is_marked(&self.directory())
             && let Ok(_root) = self.root.lock()
         {
             // `cleanup` finds what could not be removed.
             let _left = self.root.remove_locked(&self.slug);
         }
     }
+}
+
+fn is_marked(directory: &Path) -> bool {
+    directory.join(PRESERVE).exists()
 }
 
 #[cfg(test)]

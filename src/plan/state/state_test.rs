@@ -1,5 +1,6 @@
 use super::super::testing::Home;
 use super::*;
+
 use std::os::unix::fs::PermissionsExt as _;
 
 fn slug(text: &str) -> Slug {
@@ -45,7 +46,7 @@ fn a_state_that_is_not_kept_goes_with_its_queue_and_others_stay() {
     other.keep();
     drop(other);
     assert!(root.directory(&slug("a-2")).is_dir());
-    root.remove(&slug("a-2")).unwrap();
+    root.remove(&slug("a-2"), |_| true).unwrap();
     assert_eq!(home.listing(), before);
 }
 
@@ -55,7 +56,7 @@ fn who_holds_a_state_has_it_alone() {
     let root = home.root();
     let state = create(&root, "a-1");
     assert!(matches!(root.reopen(&slug("a-1")), Err(StateError::Running { .. })));
-    assert!(matches!(root.remove(&slug("a-1")), Err(StateError::Running { .. })));
+    assert!(matches!(root.remove(&slug("a-1"), |_| true), Err(StateError::Running { .. })));
     let found = root.all().unwrap().pop().unwrap();
     assert!(found.held && !found.preserved && found.alive.len() == 1);
     drop(state);
@@ -68,11 +69,36 @@ fn a_boot_that_is_interrupted_takes_a_new_bottle_with_it_and_leaves_one_that_was
     let root = home.root();
     let [mut new, mut kept, mut marked] = ["a-1", "a-2", "a-3"].map(|name| create(&root, name));
     kept.keep();
-    marked.mark().unwrap();
+    fs::write(marked.directory().join(PRESERVE), "").unwrap();
     assert_eq!([new.interrupted(), kept.interrupted(), marked.interrupted()], [false, true, true]);
     drop((new, kept, marked));
     let names: Vec<_> = root.all().unwrap().into_iter().map(|found| found.slug.to_string()).collect();
     assert_eq!(names, ["a-2", "a-3"]);
+}
+
+#[test]
+fn a_mark_counts_for_one_end_and_until_then_whatever_happens() {
+    let home = Home::new();
+    let root = home.root();
+    let mark = root.directory(&slug("a-1")).join(PRESERVE);
+    let new = create(&root, "a-1");
+    fs::write(&mark, "").unwrap();
+    new.take_mark();
+    assert!(mark.exists(), "it is for the end of this one");
+    drop(new); // by an error
+    let preserved = || root.find(&slug("a-1")).unwrap().preserved;
+    let (state, _) = root.reopen(&slug("a-1")).unwrap();
+    state.take_mark();
+    assert!(!mark.exists() && preserved());
+    drop(state); // killed
+    let (mut state, _) = root.reopen(&slug("a-1")).unwrap();
+    state.take_mark();
+    state.give_mark_back();
+    assert!(mark.exists() && preserved() && state.interrupted());
+    state.take_mark();
+    assert!(!state.ended() && !preserved());
+    drop(state);
+    assert!(!root.directory(&slug("a-1")).exists());
 }
 
 #[test]
