@@ -45,7 +45,7 @@ impl Home {
 
     /// What `edit` left of drafts.
     fn drafts(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.path(".bot-bottle/drafts")).into_iter().flatten();
+        let entries = fs::read_dir(self.path(".bot-bottle/drafts")).into_iter().flatten(); // a directory each
         entries.map(|entry| entry.unwrap().path()).collect()
     }
 }
@@ -163,23 +163,27 @@ fn edit_takes_a_valid_text_and_keeps_another() {
     let before = home.read(".bot-bottle/bottles/dev.md");
     let broken = home.run("sed -i s/extends/extnds/", &["edit", "dev"]);
     assert_eq!((broken.code, home.read(".bot-bottle/bottles/dev.md")), (125, before));
-    let kept = home.drafts().pop().unwrap();
+    let directory = home.drafts().pop().unwrap();
+    let kept = directory.join("dev.md");
     assert!(fs::read_to_string(&kept).unwrap().contains("extnds"));
-    let place = format!(".bot-bottle/drafts/{}", kept.file_name().unwrap().display());
-    let modes = [&kept, &home.path(".bot-bottle/drafts")].map(|path| path.metadata().unwrap().permissions().mode());
-    assert_eq!(modes.map(|mode| mode & 0o777), [0o600, 0o700]);
+    let draft = format!(".bot-bottle/drafts/{}", directory.file_name().unwrap().display());
+    let place = format!("{draft}/dev.md");
+    let modes =
+        [&kept, &directory, &home.path(".bot-bottle/drafts")].map(|path| path.metadata().unwrap().permissions().mode());
+    assert_eq!(modes.map(|mode| mode & 0o777), [0o600, 0o700, 0o700]);
     for said in [format!("{place}:2:1: unknown key `extnds`"), format!("kept in `{place}`")] {
         assert!(broken.stderr.contains(&said), "{said} is not in {}", broken.stderr);
     }
     assert!(!broken.stderr.contains("canary"));
     let cleanup = home.run("", &["cleanup", "--yes"]);
-    assert!(cleanup.stderr.contains(&format!("`{place}` is a draft of `edit`, and left alone")), "{}", cleanup.stderr);
-    fs::remove_file(&kept).unwrap();
+    assert!(cleanup.stderr.contains(&format!("`{draft}` is a draft of `edit`, and left alone")), "{}", cleanup.stderr);
+    fs::remove_dir_all(&directory).unwrap();
 
     assert_eq!(home.run("true", &["edit", "dev"]).stderr, "bottle-vmm: nothing was changed\n");
     let failed = home.run("false", &["edit", "dev"]);
     assert!(failed.stderr.starts_with("bottle-vmm: the editor `false` failed"), "{}", failed.stderr);
-    assert!(!home.path(".bot-bottle/drafts").exists(), "nothing is left");
+    assert_eq!(home.run("sed -i.bak s/other/third/", &["edit", "dev"]).code, 0);
+    assert!(!home.path(".bot-bottle/drafts").exists(), "nothing is left, of the editor's neither");
 }
 
 #[test]
@@ -208,7 +212,7 @@ fn a_signal_ends_the_editor_and_takes_the_draft_unless_somebody_has_written_in_i
 
     let written = home.run("sh -c 'echo more >>\"$0\"; kill -HUP $PPID; exec sleep 60'", &["edit", "dev"]);
     let drafts = home.drafts();
-    let kept = fs::read_to_string(drafts.first().unwrap()).unwrap();
+    let kept = fs::read_to_string(drafts[0].join("dev.md")).unwrap();
     assert_eq!((written.code, drafts.len(), kept), (129, 1, format!("{before}more\n")));
     assert!(
         written.stderr.contains("`.bot-bottle/bottles/dev.md` stays as it was: interrupted\n"),

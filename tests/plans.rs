@@ -458,11 +458,12 @@ fn what_can_be_judged_without_an_image_is_judged_before_there_is_one() {
 #[test]
 fn what_a_plan_will_not_come_to_is_a_warning() {
     let home = Home::new();
-    let bottle =
-        "---\nenv: {NO_PROXY: canary}\nagent_provider: {template: claude, dockerfile: nowhere/Dockerfile}\n---\n";
+    let bottle = "---\nenv: {NO_PROXY: canary, D: $HOME, E: a$b, F: $1}\nagent_provider: {template: claude, dockerfile: nowhere/Dockerfile}\n---\n";
     home::write(home.0.path(), ".bot-bottle/bottles/dev.md", bottle);
     let warnings = "bottle-vmm: warning: it could not start on this machine: the bottle's Dockerfile, `repo/nowhere/Dockerfile`, is not there\n\
-                    bottle-vmm: warning: `NO_PROXY` is set by us: the value is not used that the bottle's `env` has\n";
+                    bottle-vmm: warning: it needs `egress` from a bundle: a start takes `--bundle external=ADDRESS`\n\
+                    bottle-vmm: warning: `NO_PROXY` is set by us: the value is not used that the bottle's `env` has\n\
+                    bottle-vmm: warning: `D` gets the text that the bottle's `env` has, `$` and all: a variable of this machine is written `${NAME}`\n";
     let program = home.run(&["plan", "coder", "--json"]);
     assert_eq!((program.code, without_warnings(&program.stderr).as_str()), (0, warnings));
     let plan = home.run(&["plan", "coder"]);

@@ -5,6 +5,7 @@
 use super::out;
 use super::report::Failure;
 use crate::launch::claim;
+use crate::launch::one_line;
 use crate::paths;
 use crate::plan::state::Found;
 use crate::plan::state::metadata::BACKEND;
@@ -55,7 +56,7 @@ pub fn run(json: bool) -> Result<ExitCode, Failure> {
         out::json(&running)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let width = |cell: fn(&Active) -> &str| running.iter().map(|it| cell(it).len()).max().unwrap_or(0);
+    let width = |cell: fn(&Active) -> &str| running.iter().map(|it| cell(it).chars().count()).max().unwrap_or(0);
     let (kinds, backends) = (width(|it| it.kind.as_str()), width(|it| &it.backend));
     let (slugs, agents) = (width(|it| &it.identity), width(Active::agent));
     for it in &running {
@@ -81,7 +82,7 @@ fn active(root: &StateRoot, found: &Found) -> Option<Active> {
         kind: Kind::Agent,
         backend: metadata.backend().to_owned(),
         identity: found.slug.to_string(),
-        agent: Some(metadata.agent_name.clone()),
+        agent: Some(one_line(&metadata.agent_name)),
         label: metadata.label.clone(),
         services,
         pid: launcher.map(|process| process.pid),

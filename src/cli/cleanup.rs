@@ -1,5 +1,5 @@
-//! `bottle-vmm cleanup`: what killed bottles left, or what is named, is listed, and removed after one question; each on its own, so that one that resists
-//! does not keep the others.
+//! `bottle-vmm cleanup`: what killed bottles left, or what is named, is listed, and removed after one question; each on its own, so that
+//! one that resists does not keep the others.
 
 use super::args::CleanupArgs;
 use super::ask::Asker;
@@ -7,6 +7,7 @@ use super::edit;
 use super::out;
 use super::report::{self, Failure, note};
 use super::tty::Tty;
+use crate::launch::one_line;
 use crate::paths;
 use crate::plan::leftovers::{self, Leftover};
 use crate::plan::{Slug, StateRoot};
@@ -59,11 +60,11 @@ pub fn run(args: &CleanupArgs) -> Result<ExitCode, Failure> {
 /// All or none: who is mistaken in one name may be in the others.
 fn named(root: &StateRoot, names: &[String]) -> Result<Vec<Leftover>, Failure> {
     let names: BTreeSet<&String> = names.iter().collect();
-    names.into_iter().map(|name| Ok(leftovers::named(root, &Slug::new(name)?)?)).collect()
+    names.into_iter().map(|name| Ok(leftovers::named(root, &Slug::of_label(name)?)?)).collect()
 }
 
 fn described(leftover: &Leftover) -> String {
-    let agent = leftover.agent.as_ref().map_or("no record".to_owned(), |agent| format!("agent {agent}"));
+    let agent = leftover.agent.as_ref().map_or("no record".to_owned(), |agent| format!("agent {}", one_line(agent)));
     let processes = leftover.processes.iter().map(|process| format!(", {} {}", process.role, process.pid));
     format!("{} ({agent}{})", leftover.slug, processes.collect::<String>())
 }

@@ -11,12 +11,12 @@ use super::report::{self, Failure};
 use super::tty::Tty;
 use crate::manifest::{Catalogue, CatalogueError, Name, Source, nearest, there_are};
 use crate::paths;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 /// Where drafts are, in the user's own directory.
 const DRAFTS: &str = "drafts";
@@ -35,13 +35,18 @@ pub fn run(name: Option<&str>, kind: Option<ManifestKind>) -> Result<ExitCode, F
     edited
 }
 
-/// Texts that are nowhere else: kept, open in an editor, or of an `edit` that was killed.
+/// Directories with a text that is nowhere else: kept, open in an editor, or of an `edit` that was killed.
 pub(super) fn drafts(own: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(own.join(DRAFTS)).into_iter().flatten();
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut drafts: Vec<_> = paths.filter(|path| path.extension().is_some_and(|it| it == "md")).collect();
+    let mut drafts: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     drafts.sort();
     drafts
+}
+
+/// A copy that is edited. Editors put files of their own beside it, which go with it.
+struct Draft {
+    directory: TempDir,
+    path: PathBuf,
 }
 
 fn edit(name: Option<&str>, kind: Option<ManifestKind>, drafts: &Path) -> Result<ExitCode, Failure> {
@@ -55,8 +60,8 @@ fn edit(name: Option<&str>, kind: Option<ManifestKind>, drafts: &Path) -> Result
     let signals = interrupt::hold()?;
     let copy = copy(&target, &before, drafts).map_err(|error| cannot("write a draft in", drafts, &error))?;
     loop {
-        let edited = editor.edit(copy.path(), &target.path, &signals);
-        let text = fs::read(copy.path()).map_err(|error| cannot("read", copy.path(), &error))?;
+        let edited = editor.edit(&copy.path, &target.path, &signals);
+        let text = fs::read(&copy.path).map_err(|error| cannot("read", &copy.path, &error))?;
         match edited {
             Err(error) if text == before => return Err(error.into()),
             Err(EditorError::Interrupted { signal }) => {
@@ -69,7 +74,7 @@ fn edit(name: Option<&str>, kind: Option<ManifestKind>, drafts: &Path) -> Result
             Ok(()) if text == before => return said("nothing was changed"),
             Ok(()) => {}
         }
-        match check(&catalogue, &target, copy.path(), &text) {
+        match check(&catalogue, &target, &copy.path, &text) {
             Ok(()) => return replace(&target, &before, &text, copy),
             Err(error) => {
                 report::error(&error.into());
@@ -141,11 +146,18 @@ fn choices(catalogue: &Catalogue, kind: Option<ManifestKind>, name: &str) -> Str
 }
 
 /// A private copy whose ending tells the editor what it is, where it outlives a boot and nobody else looks.
-fn copy(target: &Target, text: &[u8], drafts: &Path) -> io::Result<NamedTempFile> {
-    DirBuilder::new().recursive(true).mode(0o700).create(drafts)?;
-    let mut copy = tempfile::Builder::new().prefix(&format!("{}-", target.name)).suffix(".md").tempfile_in(drafts)?;
+fn copy(target: &Target, text: &[u8], drafts: &Path) -> io::Result<Draft> {
+    let new = || {
+        DirBuilder::new().recursive(true).mode(0o700).create(drafts)?;
+        let private = Permissions::from_mode(0o700);
+        tempfile::Builder::new().prefix(&format!("{}-", target.name)).permissions(private).tempdir_in(drafts)
+    };
+    // Another `edit` that ends takes the empty directory with it, at this moment maybe.
+    let directory = new().or_else(|error| if error.kind() == io::ErrorKind::NotFound { new() } else { Err(error) })?;
+    let path = directory.path().join(format!("{}.md", target.name));
+    let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
     copy.write_all(text)?;
-    Ok(copy)
+    Ok(Draft { directory, path })
 }
 
 /// What is wrong beyond the text is said, and does not keep it from being written.
@@ -164,7 +176,7 @@ fn check(catalogue: &Catalogue, target: &Target, path: &Path, text: &[u8]) -> Re
 }
 
 /// Puts the text in the file's place at once, or not at all; a link stays one, its target is replaced.
-fn replace(target: &Target, before: &[u8], text: &[u8], copy: NamedTempFile) -> Result<ExitCode, Failure> {
+fn replace(target: &Target, before: &[u8], text: &[u8], copy: Draft) -> Result<ExitCode, Failure> {
     let written = || -> io::Result<bool> {
         let path = target.path.canonicalize()?;
         if fs::read(&path)? != before {
@@ -185,12 +197,10 @@ fn replace(target: &Target, before: &[u8], text: &[u8], copy: NamedTempFile) -> 
 }
 
 /// The text outlives the program where it does not become the file.
-fn kept(target: &Target, copy: NamedTempFile, why: &str) -> Failure {
+fn kept(target: &Target, copy: Draft, why: &str) -> Failure {
     let what = format!("`{}` stays as it was: {why}", target.path.display());
-    match copy.keep() {
-        Ok((_, path)) => Failure::new(what, Some(format!("what you wrote is kept in `{}`", path.display()))),
-        Err(error) => Failure::new(what, Some(format!("what you wrote could not be kept: {error}"))),
-    }
+    let _kept = copy.directory.keep();
+    Failure::new(what, Some(format!("what you wrote is kept in `{}`", copy.path.display())))
 }
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {

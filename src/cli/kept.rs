@@ -3,6 +3,7 @@
 
 use super::out;
 use super::report::{self, Failure};
+use crate::launch::one_line;
 use crate::paths;
 use crate::plan::StateRoot;
 use crate::plan::state::Found;
@@ -29,11 +30,11 @@ pub fn run(json: bool) -> Result<ExitCode, Failure> {
         let Found { slug, metadata, preserved, .. } = found;
         match metadata {
             Ok(metadata) => kept.push(Kept {
-                backend: metadata.backend().to_owned(),
+                backend: one_line(metadata.backend()),
                 identity: slug.to_string(),
-                agent: metadata.agent_name,
+                agent: one_line(&metadata.agent_name),
                 label: metadata.label,
-                started_at: metadata.started_at,
+                started_at: one_line(&metadata.started_at),
                 preserved,
             }),
             Err(error) => {
@@ -45,10 +46,11 @@ pub fn run(json: bool) -> Result<ExitCode, Failure> {
         out::json(&kept)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let width = |cell: fn(&Kept) -> &str| kept.iter().map(|it| cell(it).len()).max().unwrap_or(0);
+    let width = |cell: fn(&Kept) -> &str| kept.iter().map(|it| cell(it).chars().count()).max().unwrap_or(0);
     let (backends, slugs, agents) = (width(|it| &it.backend), width(|it| &it.identity), width(|it| &it.agent));
-    for Kept { backend, identity, agent, started_at, .. } in &kept {
-        out::line(format_args!("{backend:backends$}  {identity:slugs$}  {agent:agents$}  {started_at}"))?;
+    for Kept { backend, identity, agent, started_at, preserved, .. } in &kept {
+        let mark = if *preserved { "  preserved" } else { "" };
+        out::line(format_args!("{backend:backends$}  {identity:slugs$}  {agent:agents$}  {started_at}{mark}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

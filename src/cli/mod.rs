@@ -39,6 +39,7 @@ mod tty;
 
 use args::{Cli, Command, ListWhat};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -50,7 +51,7 @@ pub fn main() -> ExitCode {
     let begin_ns = crate::monitor::process::now_ns();
     let cli = match Cli::of(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(error) => return usage(error),
+        Err(error) => return usage(error, &std::env::args_os().collect::<Vec<_>>()),
     };
     let result = match cli.command {
         Command::Run(args) => run::run(&args, begin_ns),
@@ -81,18 +82,49 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// What to do instead of something that docker has and bottles have not.
-fn habit(error: &clap::Error) -> Option<&'static str> {
+const IN_THE_BACKGROUND: &str = "a bottle lives as long as its command: let the shell put it into the background";
+
+/// What to do instead of something that docker has and bottles have not, or agents and others have not in common.
+fn habit(error: &clap::Error, words: &[OsString]) -> Option<&'static str> {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
-    Some(match word.split('=').next()? {
+    let word = word.split('=').next()?;
+    match Cli::is_of_agent(words)? {
+        true => habit_with_agent(word),
+        false => habit_with_image(word),
+    }
+}
+
+fn habit_with_image(word: &str) -> Option<&'static str> {
+    Some(match word {
         "-v" | "--volume" | "--mount" => {
             "there are no mounts: `tar c DIR | bottle-vmm run -i … -- sh -c 'tar x && …'` takes files in, `tar c` in the command takes them out"
         }
         "-p" | "--publish" => "nothing listens outside for a bottle; what it may reach is given with `--allow`",
         "--network" => "there is no network unless something is allowed: `--allow CIDR[:PORT]`",
-        "-d" | "--detach" => "a bottle lives as long as its command: let the shell put it into the background",
+        "-d" | "--detach" => IN_THE_BACKGROUND,
         "--privileged" | "--cap-add" | "--security-opt" => {
             "inside its own machine the command may do everything its user may: give `--user root`"
+        }
+        "--cwd" | "--bottle" | "--label" | "--yes" | "-y" | "--dry-run" | "--headless" | "--prompt" => {
+            "that is for an agent, which stands directly behind `run`: `run AGENT …`"
+        }
+        word if !word.starts_with('-') => {
+            "an image is given with `--image`, and the command after `--`: `run --image IMAGE -- COMMAND`; an agent stands directly behind `run`: `run AGENT …`"
+        }
+        _ => return None,
+    })
+}
+
+fn habit_with_agent(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "-v" | "--volume" | "--mount" => "there are no mounts: `--cwd` takes a copy of the current directory along",
+        "-p" | "--publish" | "--print" => "a task is given with `--headless --prompt TEXT`",
+        "--name" => "a name for it is given with `--label`",
+        "--network" | "--allow" => "what an agent may reach is its bottle's `egress`: `bottle-vmm edit` the bottle",
+        "-d" | "--detach" => IN_THE_BACKGROUND,
+        "-i" | "-t" | "--tty" | "--interactive" => "an agent has the terminal that it is started on",
+        "-u" | "--user" | "--privileged" | "--cap-add" | "--security-opt" => {
+            "an agent is always the user `node` of its image, in a machine of its own"
         }
         "--image" | "--dockerfile" => {
             "an agent's image is its bottle's, or BOT_BOTTLE_IMAGE; a command of your own in an image has no agent in front: \
@@ -100,7 +132,7 @@ fn habit(error: &clap::Error) -> Option<&'static str> {
         }
         "-e" | "--env" | "--env-file" => "an agent's variables are its bottle's `env`: `bottle-vmm edit` the bottle",
         word if !word.starts_with('-') => {
-            "an image is given with `--image`, and the command after `--`: `run --image IMAGE -- COMMAND`; what stands behind `run` is an agent"
+            "what stands behind `run` is an agent, which has a command of its own; one of yours in an image is `run --image IMAGE -- COMMAND`"
         }
         _ => return None,
     })
@@ -118,12 +150,10 @@ fn without_bad_advice(mut error: clap::Error) -> clap::Error {
 }
 
 /// Help is data and a success; a wrong command line is ours to report, with docker's code for it.
-fn usage(error: clap::Error) -> ExitCode {
+fn usage(error: clap::Error, words: &[OsString]) -> ExitCode {
     let error = &without_bad_advice(error);
     let printed = error.print();
-    // Other commands have arguments of their own to be wrong about.
-    let is_run = std::env::args_os().nth(1).is_some_and(|word| word == "run");
-    if let Some(hint) = habit(error).filter(|_| is_run) {
+    if let Some(hint) = habit(error, words) {
         // As clap prints its own; a closed standard error is the caller's choice.
         let _ = writeln!(std::io::stderr(), "\n  hint: {hint}");
     }
@@ -141,7 +171,8 @@ mod tests {
     use super::*;
 
     fn hint_for(words: &[&str]) -> Option<&'static str> {
-        habit(&Cli::of([&["bottle-vmm", "run"], words].concat().into_iter().map(Into::into)).unwrap_err())
+        let words: Vec<OsString> = [&["bottle-vmm", "run"], words].concat().into_iter().map(Into::into).collect();
+        habit(&Cli::of(words.clone()).unwrap_err(), &words)
     }
 
     #[test]
@@ -153,9 +184,15 @@ mod tests {
             (vec!["--network", "host"], "--allow"),
             (vec!["-d"], "as long as its command"),
             (vec!["--privileged"], "--user root"),
-            (vec!["debian:12", "ls"], "`--image`"),
+            (vec!["debian:12", "ls"], "`run --image IMAGE -- COMMAND`"),
             (vec!["-i", "debian:12", "ls"], "`--image`"),
-            (vec!["debian:12", "-v", "/src:/src"], "there are no mounts"),
+            (vec!["--yes", "coder"], "`run AGENT …`"),
+            (vec!["--mem", "4G", "coder"], "`run AGENT …`"),
+            (vec!["coder", "-v", "/src:/src"], "`--cwd`"),
+            (vec!["coder", "-p", "fix it"], "`--headless --prompt TEXT`"),
+            (vec!["coder", "--network", "x"], "`egress`"),
+            (vec!["coder", "-it"], "the terminal"),
+            (vec!["coder", "--user", "root"], "`node`"),
             (vec!["coder", "--image", "agent.tar"], "BOT_BOTTLE_IMAGE"),
             (vec!["coder", "--", "ls"], "`run --image IMAGE -- COMMAND`"),
             (vec!["coder", "-e", "NAME"], "`env`"),

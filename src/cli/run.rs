@@ -77,7 +77,7 @@ impl RunError {
             Self::NoCommand => "give one after `--`".to_owned(),
             Self::Memory { usual, .. } => format!("leave `--mem` out for {usual}, which most commands can live with"),
             Self::MoreMemoryThanHost { .. } => {
-                "give what the command needs at most; the host lends it only as it is used".to_owned()
+                "give what the command needs at most, as in `--mem 1G`; the host lends it only as it is used".to_owned()
             }
             Self::MoreCpusThanHost { host, .. } => format!(
                 "a vCPU without a processor holds the others up: leave `--cpus` out, or give at most {}",

@@ -31,7 +31,7 @@ pub fn start(args: StartArgs) -> Result<ExitCode, Failure> {
 pub fn resume(args: ResumeArgs) -> Result<ExitCode, Failure> {
     let host = host()?;
     let Some(identity) = args.identity else { return Err(which_bottle(&host)) };
-    let Kept { spec, current, agent_of_home } = resumed(&host, &Slug::new(&identity)?)?;
+    let Kept { spec, current, agent_of_home } = resumed(&host, &Slug::of_label(&identity)?)?;
     // Agents of the repository that it was started in, and paths that begin there.
     let host = Host { current, ..host };
     let places = Places { current: host.current.clone(), ..manifests::places()? };

@@ -235,7 +235,7 @@ pub(crate) fn harmless(text: &str) -> String {
 }
 
 /// The same in one line: a second one could pass for ours.
-pub(super) fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     harmless(text).replace('\n', "\u{fffd}")
 }
 

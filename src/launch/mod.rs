@@ -13,7 +13,7 @@ pub mod timings;
 mod boot;
 mod console;
 
-pub(crate) use boot::harmless;
+pub(crate) use boot::{harmless, one_line};
 pub use error::{EXIT_OURS, LaunchError};
 
 use crate::host;

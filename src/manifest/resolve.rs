@@ -62,7 +62,10 @@ impl ResolveError {
                 )
             }
             Self::Nul { .. } => "give it a value that is text; what is not, an agent can read from a file".to_owned(),
-            Self::Ask { .. } => "start it from a terminal, or let the entry be `${NAME}` and set that".to_owned(),
+            Self::Ask { .. } => {
+                "start it from a terminal and without `--headless`, or let the entry be `${NAME}` and set that"
+                    .to_owned()
+            }
         }
     }
 }

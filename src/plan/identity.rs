@@ -42,6 +42,14 @@ impl Slug {
         if good { Ok(Self(text.to_owned())) } else { Err(NoSlug { found: text.to_owned() }) }
     }
 
+    /// Of what a person has typed: a label is for people, and its identity part of a host's name, where upper case is none.
+    ///
+    /// # Errors
+    /// [`NoSlug`].
+    pub fn of_label(text: &str) -> Result<Self, NoSlug> {
+        Self::new(&text.to_ascii_lowercase()).map_err(|_| NoSlug { found: text.to_owned() })
+    }
+
     /// The agent's name, and digits that nobody can foresee.
     ///
     /// # Errors

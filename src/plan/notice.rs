@@ -16,6 +16,10 @@ pub enum Notice {
     NoImage(PlanError),
     /// The workspace's `.git` only says where the repository is, as in a worktree or a submodule.
     GitElsewhere { path: PathBuf },
+    /// What goes through gateways, of a bottle that has none so far.
+    Gateways { needed: Vec<&'static str> },
+    /// Variables whose text a shell would look up, and nothing here does.
+    Dollar { names: Vec<String> },
     /// A bottle that is resumed could not have its network again.
     Moved { was: Ipv4Net, is: Ipv4Net },
 }
@@ -31,6 +35,15 @@ impl fmt::Display for Notice {
                 f,
                 "`{}` is a file, as in a worktree or a submodule: the repository itself is not copied, and git will not find it in the bottle",
                 path.display()
+            ),
+            Self::Gateways { needed } => {
+                write!(f, "it needs {} from a bundle: a start takes `--bundle external=ADDRESS`", listed(needed))
+            }
+            Self::Dollar { names } => write!(
+                f,
+                "{} {} the text that the bottle's `env` has, `$` and all: a variable of this machine is written `${{NAME}}`",
+                listed(names),
+                if names.len() == 1 { "gets" } else { "get" }
             ),
             Self::Moved { was, is } => {
                 write!(f, "its network was {was}, which another bottle or a route of this host has by now: it is {is}")

@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use super::bottle_plan::BottlePlan;
 use super::environment::GuestEnv;
 use super::git_gate::{self, PlannedKey, PlannedRepo};
-use super::identity::{NoSlug, Slug};
+use super::identity::Slug;
 use super::provider::{Provider, Provisioned};
 use super::spec::{BottleSpec, Depth, Gateways, Host, Request};
 use super::state::metadata::{METADATA, Metadata};
@@ -70,8 +70,8 @@ pub fn prepare(
     let agent_provider = settings.agent_provider.clone().unwrap_or_default();
     let provider = Provider::find(&agent_provider, host)?;
     let no_image = no_image(image::check(&agent_provider, &provider.runtime, host), depth)?;
-    let needed = needed_gateways(&settings, &provider);
-    if depth == Depth::Start && gateways == Gateways::None && !needed.is_empty() {
+    let needed = missing_gateways(&settings, &provider, gateways);
+    if depth == Depth::Start && !needed.is_empty() {
         return Err(PlanError::NoGateways { agent: agent.name.to_string(), needed });
     }
     let workspace = WorkspacePlan::new(&spec);
@@ -91,7 +91,8 @@ pub fn prepare(
     let guest_env = GuestEnv::new(&settings.env, &agent_provision.env_vars);
     guest_env.forget_ours(&mut env);
     let elsewhere = workspace.git_elsewhere().map(|path| Notice::GitElsewhere { path });
-    let notices = [no_image, moved, elsewhere, replaced(&settings, gateways)].into_iter().flatten().collect();
+    let of_settings = noticed(&settings, gateways, needed);
+    let notices = [no_image, moved, elsewhere].into_iter().flatten().chain(of_settings).collect();
     let egress_plan = egress::prepare(settings.egress.unwrap_or_default(), routes, &state)?;
     let slots = egress_plan.token_slots.values().filter(|name| !provisioned.contains_key(*name));
     let unset = take_tokens(slots.chain(git_gate_plan.repos.iter().filter_map(token_of)), values);
@@ -209,18 +210,13 @@ fn recorded_state(host: &Host, agent: &FoundAgent<'_>, spec: &BottleSpec) -> Res
     if spec.label.is_empty() {
         return Ok(root.create(|| made_up(agent.name), record)?);
     }
-    let label = label(&spec.label)?;
+    let label = Slug::of_label(&spec.label)?;
     let mut numbers = 1..=LABELLED_MAX;
     let next = || match numbers.next() {
         Some(number) => Ok(label.numbered(number)),
         None => Err(StateError::Label { label: label.clone(), most: LABELLED_MAX }),
     };
     Ok(root.create(next, record)?)
-}
-
-/// A label is for people, and its identity part of a host's name: upper case is none.
-fn label(written: &str) -> Result<Slug, NoSlug> {
-    Slug::new(&written.to_ascii_lowercase()).map_err(|_| NoSlug { found: written.to_owned() })
 }
 
 fn made_up(agent: &Name) -> Result<Slug, StateError> {
@@ -238,6 +234,11 @@ fn no_image(checked: Result<(), PlanError>, depth: Depth) -> Result<Option<Notic
 }
 
 /// What its writer has to be told of the bottle's variables.
+fn noticed(settings: &Bottle, gateways: Gateways, needed: Vec<&'static str>) -> impl Iterator<Item = Notice> {
+    let waits = (!needed.is_empty()).then_some(Notice::Gateways { needed });
+    [waits, replaced(settings, gateways), dollar(&settings.env)].into_iter().flatten()
+}
+
 fn replaced(settings: &Bottle, gateways: Gateways) -> Option<Notice> {
     let git = settings.git_gate.repos.as_ref().is_some_and(|repos| !repos.is_empty());
     let supervise = settings.supervise.unwrap_or_default();
@@ -245,8 +246,19 @@ fn replaced(settings: &Bottle, gateways: Gateways) -> Option<Notice> {
     (!names.is_empty()).then_some(Notice::Replaced { names })
 }
 
-/// What of the bottle goes through gateways.
-fn needed_gateways(settings: &Bottle, provider: &Provider) -> Vec<&'static str> {
+/// `$NAME`, as in a shell's script.
+fn dollar(env: &Env) -> Option<Notice> {
+    let is_dollar = |value: &str| value.strip_prefix('$').is_some_and(|name| Variable::new(name).is_ok());
+    let looked_up = env.iter().filter(|(_, entry)| matches!(entry, EnvEntry::Literal { value } if is_dollar(value)));
+    let names: Vec<_> = looked_up.map(|(name, _)| name.to_string()).collect();
+    (!names.is_empty()).then_some(Notice::Dollar { names })
+}
+
+/// What of the bottle goes through gateways, and has none.
+fn missing_gateways(settings: &Bottle, provider: &Provider, gateways: Gateways) -> Vec<&'static str> {
+    if gateways != Gateways::None {
+        return vec![];
+    }
     let egress = settings.egress.as_ref().is_some_and(|egress| !egress.routes.is_empty());
     let needed = [
         ("egress", egress || provider.needs_egress()),

@@ -33,7 +33,7 @@ fn whatever_is_missing_is_said_with_a_way_out_and_nothing_is_left() {
     assert_eq!(
         refusal(&Home::new().bottle("env: {A: ?word}\n"), none),
         "cannot ask for the value of `A`: nobody is there\n\
-         > start it from a terminal, or let the entry be `${NAME}` and set that"
+         > start it from a terminal and without `--headless`, or let the entry be `${NAME}` and set that"
     );
     let repo = "git-gate: {repos: {app: {url: git@h.example:a.git, identity: ~/.ssh/key}}}\n";
     assert_eq!(
@@ -380,7 +380,7 @@ fn the_image_is_the_hosts_word_then_the_bottles_then_the_providers() {
         let refused = home.prepare(home.spec(), &mut Answers::default()).err().unwrap();
         assert!(matches!(refused, PlanError::NoDockerfile { .. }), "before anything is asked");
         let look = home.prepare_on(&home.host(), home.spec(), Depth::Look, Ok(()), &mut Answers::default()).unwrap();
-        assert!(matches!(look.notices.as_slice(), [Notice::NoImage(PlanError::NoDockerfile { .. })]));
+        assert!(matches!(look.notices.first(), Some(Notice::NoImage(PlanError::NoDockerfile { .. }))));
         if path == "/D" {
             continue;
         }
@@ -399,15 +399,18 @@ fn an_image_that_is_not_there_is_told_of_a_plan_and_ends_a_start() {
     let missing =
         format!("the image that BOT_BOTTLE_IMAGE names, `{}`, is not there", home.path("agent.tar").display());
     let look = prepare(Depth::Look).unwrap();
-    assert_eq!(notices(&look), [format!("it could not start on this machine: {missing}")]);
+    assert_eq!(notices(&look), [format!("it could not start on this machine: {missing}"), GATEWAYS.to_owned()]);
     drop(look);
     let before = home.listing();
     assert_eq!(prepare(Depth::Start).err().unwrap().to_string(), missing);
     assert_eq!(home.listing(), before);
     let home = home.with("agent.tar", "");
     let there = home.prepare_on(&told, home.spec(), Depth::Look, Ok(()), &mut Answers::default()).unwrap();
-    assert_eq!(notices(&there), [""; 0]);
+    assert_eq!(notices(&there), [GATEWAYS]);
 }
+
+/// Every agent of a built-in provider needs the first.
+const GATEWAYS: &str = "it needs `egress` from a bundle: a start takes `--bundle external=ADDRESS`";
 
 #[test]
 fn a_worktrees_repository_is_not_in_the_copy_and_that_is_said() {
@@ -427,7 +430,7 @@ fn a_variable_of_the_bottles_that_is_ours_is_named() {
     let home = Home::new().bottle("env: {NO_PROXY: canary, HTTP_PROXY: canary, MINE: x}\n");
     let look = home.look(&mut Answers::default()).unwrap();
     let said: Vec<_> = look.notices.iter().map(ToString::to_string).collect();
-    assert_eq!(said, ["`NO_PROXY` is set by us: the value is not used that the bottle's `env` has"]);
+    assert_eq!(said, [GATEWAYS, "`NO_PROXY` is set by us: the value is not used that the bottle's `env` has"]);
     drop(look);
     let start = home.prepare(home.spec(), &mut Answers::default()).unwrap();
     let said: Vec<_> = start.notices.iter().map(ToString::to_string).collect();

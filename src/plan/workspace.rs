@@ -27,7 +27,7 @@ impl WorkspacePlan {
     /// `.git`, where it is no directory and so leads out of the copy (gitrepository-layout(5)).
     pub(super) fn git_elsewhere(&self) -> Option<PathBuf> {
         let path = self.host_path.as_ref()?.join(".git");
-        path.is_file().then_some(path)
+        path.symlink_metadata().is_ok_and(|found| !found.is_dir()).then_some(path)
     }
 
     pub(super) fn new(spec: &BottleSpec) -> Self {

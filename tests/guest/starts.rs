@@ -296,10 +296,9 @@ fn a_skill_that_goes_meanwhile_is_an_error_and_a_bottle_that_is_marked_then_is_k
         let child = command(&home, &["start", "coder", "--bundle", "external=192.0.2.10"]).spawn().unwrap();
         // The check that the sandbox can be had starts a monitor too, before there is a state.
         wait_for("it is planned", || states(&home).len() == 1);
-        wait_for("it boots", || monitor().is_some());
-        fs::remove_dir_all(home.path().join("skills-elsewhere/review")).unwrap();
         let [state] = states(&home).try_into().unwrap();
         fs::write(state.join("preserve"), "").unwrap();
+        fs::remove_dir_all(home.path().join("skills-elsewhere/review")).unwrap();
         let slug = state.file_name().unwrap().to_str().unwrap().to_owned();
         Finished::of(child.wait_with_output().unwrap()).exits(125).prints("").complains(&[
             &format!("cannot read `{}` for the bottle", home.path().join(".claude/skills/review").display()),

@@ -61,7 +61,7 @@ pub struct Unattended {
     #[arg(short, long)]
     pub yes: bool,
 
-    /// Nobody is there: do not ask, and give the agent its task
+    /// Nobody is there: ask nothing, secrets neither, and give the agent its task
     #[arg(long, requires = "prompt")]
     pub headless: bool,
 

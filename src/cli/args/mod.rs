@@ -33,13 +33,21 @@ impl Cli {
     /// It is no command line of ours, or a question for help or the version.
     pub fn of(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut words: Vec<_> = words.into_iter().collect();
-        if let [_, command, agent, ..] = words.as_mut_slice()
-            && command == "run"
-            && !agent.as_encoded_bytes().starts_with(b"-")
-        {
+        let is_of_agent = Self::is_of_agent(&words) == Some(true);
+        if let Some(command) = words.get_mut(1).filter(|_| is_of_agent) {
             *command = "start".into();
         }
         Self::try_parse_from(words)
+    }
+
+    /// Whether what is to run is an agent, or a command in an image; of other commands, neither.
+    #[must_use]
+    pub fn is_of_agent(words: &[OsString]) -> Option<bool> {
+        match words.get(1)?.as_encoded_bytes() {
+            b"start" => Some(true),
+            b"run" => Some(words.get(2).is_some_and(|agent| !agent.as_encoded_bytes().starts_with(b"-"))),
+            _ => None,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `cargo bottle ARGS…`: `bottle-vmm ARGS…`, built if it has to be, on this machine's KVM or else in the emulated host.
+//! `cargo bottle ARGS…`: `bottle-vmm ARGS…`, built if it has to be; what needs a KVM, on this machine's or else in the emulated host.
 
 use std::ffi::OsString;
 use std::fs;
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 use bottle_vmm::debian::busybox;
+use bottle_vmm::host::resources;
 use bottle_vmm::paths::{self, NoHome};
 use kvmhost::report::{Lines, chain, say};
 use kvmhost::session::{self, Stdin};
@@ -33,45 +34,54 @@ enum AnywhereError {
     Busybox(#[from] busybox::BusyboxError),
 }
 
+/// Commands that want a `/dev/kvm`, or look at it. All others do without, and what they write is to stay.
+const ON_KVM: [&str; 5] = ["run", "start", "resume", "bench", "doctor"];
+
 fn main() -> ExitCode {
-    let program = match prepared() {
-        Ok(program) => program,
+    match bottle(std::env::args_os().skip(1).collect()) {
+        Ok(code) => code,
         Err(error) => {
             say(NAME, &error.to_string());
-            return ExitCode::from(session::HOST_FAILED);
-        }
-    };
-    let arguments = std::env::args_os().skip(1);
-    match needed() {
-        Need::No => {
-            let error = Command::new(&program).args(arguments).exec();
-            say(NAME, &AnywhereError::Start { program, error }.to_string());
             ExitCode::from(session::HOST_FAILED)
-        }
-        Need::Yes(reason) => {
-            say(NAME, &format!("{reason}; using an emulated KVM host"));
-            if let Err(error) = fetch_default_root() {
-                say(NAME, &error.to_string());
-                return ExitCode::from(session::HOST_FAILED);
-            }
-            let argv: Vec<OsString> = [program.into_os_string()].into_iter().chain(arguments).collect();
-            let host = Host::default().timeout(None);
-            session::exit_code(NAME, session::run(&host, &argv, Stdin::as_found(), &Lines { program: NAME }))
         }
     }
 }
 
-/// `bottle-vmm`, built, with a kernel to run.
-fn prepared() -> Result<PathBuf, AnywhereError> {
-    let own = std::env::current_exe().map_err(AnywhereError::OwnFile)?;
-    let program = own.with_file_name("bottle-vmm");
-    // Only cargo knows whether the program is up to date; without cargo it is taken as it is.
-    if let Some(cargo) = std::env::var_os("CARGO") {
-        build(Path::new(&cargo), &program)?;
-    }
-    if !has_kernel(&program)? {
+fn bottle(arguments: Vec<OsString>) -> Result<ExitCode, AnywhereError> {
+    let program = built()?;
+    let on_kvm = arguments.first().is_some_and(|command| ON_KVM.iter().any(|on_kvm| command == on_kvm));
+    if on_kvm && !has_kernel(&program)? {
         let status = run(Command::new(&program).args(["kernel", "install"]), &program)?;
         succeeded("bottle-vmm kernel install", status)?;
+    }
+    match needed() {
+        Need::Yes(reason) if on_kvm => {
+            say(NAME, &format!("{reason}; using an emulated KVM host, where only files of the current directory stay"));
+            fetch_default_root()?;
+            let argv: Vec<OsString> = [program.into_os_string()].into_iter().chain(arguments).collect();
+            let host = Host::default().mem_mib(memory_mib()).timeout(None);
+            Ok(session::exit_code(NAME, session::run(&host, &argv, Stdin::as_found(), &Lines { program: NAME })))
+        }
+        _ => {
+            let error = Command::new(&program).args(arguments).exec();
+            Err(AnywhereError::Start { program, error })
+        }
+    }
+}
+
+/// Half of this machine's, but enough for a bottle of the usual size; it is taken as it is used.
+fn memory_mib() -> u32 {
+    let all = resources::all_memory().map_or(0, |bytes| bytes >> 20);
+    u32::try_from(all / 2).unwrap_or(u32::MAX).clamp(2048, 4096)
+}
+
+/// `bottle-vmm`, up to date.
+fn built() -> Result<PathBuf, AnywhereError> {
+    let own = std::env::current_exe().map_err(AnywhereError::OwnFile)?;
+    let program = own.with_file_name("bottle-vmm");
+    // Only cargo knows whether it is; without cargo it is taken as it is.
+    if let Some(cargo) = std::env::var_os("CARGO") {
+        build(Path::new(&cargo), &program)?;
     }
     Ok(program)
 }
