@@ -365,7 +365,7 @@ fn a_variable_that_is_not_set_is_named_and_nothing_is_left() {
     let output = home.command(PROGRAM).args(["start", "coder", "--dry-run"]).env_remove("HOST_B").output().unwrap();
     assert_eq!(
         without_warnings(&home.answer(&output).stderr),
-        "bottle-vmm: `HOST_B` is not set in this environment\nhint: `export HOST_B=…` first; the bottle's `env` asks for it\n"
+        "bottle-vmm: `HOST_B` is not set in this environment\nhint: `export HOST_B=…` first; `.bot-bottle/bottles/dev.md:2` asks for it\n"
     );
     let output = home.command(PROGRAM).args(["plan", "coder", "--json"]).env_remove("TOKEN").output().unwrap();
     let answer = home.answer(&output);

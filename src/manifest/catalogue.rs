@@ -271,6 +271,16 @@ impl Catalogue {
         self.bottles.get(name).map(Entry::path)
     }
 
+    /// Where in a bottle's files a line `is` what is looked for, `FILE:LINE`: in the last of its lineage that has one.
+    #[must_use]
+    pub fn place_of(&self, lineage: &[Name], is: impl Fn(&str) -> bool) -> Option<String> {
+        lineage.iter().rev().find_map(|bottle| {
+            let text = self.bottle_text(bottle.as_str()).ok()?;
+            let at = String::from_utf8_lossy(&text).lines().position(&is)?;
+            Some(format!("{}:{}", self.bottle_path(bottle.as_str())?.display(), at + 1))
+        })
+    }
+
     /// The text of an agent's file as it is, for an editor.
     ///
     /// # Errors

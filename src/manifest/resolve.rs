@@ -34,7 +34,11 @@ pub struct ResolvedEnv {
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     #[error("{} not set in this environment", subject(names))]
-    Unset { names: Vec<String> },
+    Unset {
+        names: Vec<String>,
+        /// `FILE:LINE` that asks for the first of them, if it is known.
+        place: Option<String>,
+    },
     #[error("the value of `{name}` holds a NUL byte, which no environment can")]
     Nul { name: Variable },
     #[error("cannot ask for the value of `{name}`")]
@@ -55,11 +59,10 @@ impl ResolveError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Unset { names } => {
-                format!(
-                    "`export {}=…` first; the bottle's `env` asks for it",
-                    names.first().map_or("NAME", |name| name)
-                )
+            Self::Unset { names, place } => {
+                let name = names.first().map_or("NAME", |name| name);
+                let place = place.as_ref().map_or("the bottle's `env`".to_owned(), |place| format!("`{place}`"));
+                format!("`export {name}=…` first; {place} asks for it")
             }
             Self::Nul { .. } => "give it a value that is text; what is not, an agent can read from a file".to_owned(),
             Self::Ask { .. } => {
@@ -91,7 +94,7 @@ pub fn resolve(env: &Env, values: &mut dyn Values) -> Result<ResolvedEnv, Resolv
         }
     }
     if !unset.is_empty() {
-        return Err(ResolveError::Unset { names: unset });
+        return Err(ResolveError::Unset { names: unset, place: None });
     }
     for (name, entry) in env {
         if let EnvEntry::Secret { prompt } = entry {

@@ -41,7 +41,11 @@ pub enum PlanError {
     #[error("the image that {named_by} names, `{}`, is not there", path.display())]
     NoImage { path: PathBuf, named_by: &'static str },
     #[error("{}, which {} a token, {} not set in this environment", listed(names), if names.len() == 1 { "holds" } else { "hold each" }, if names.len() == 1 { "is" } else { "are" })]
-    NoToken { names: Vec<String> },
+    NoToken {
+        names: Vec<String>,
+        /// `FILE:LINE` that names the first of them, unless it is the provider's.
+        place: Option<String>,
+    },
     #[error("`{path}` begins in the home directory, and HOME is not an absolute path")]
     NoHome { path: String },
     #[error("`{}` is not Unicode", path.display())]
@@ -83,10 +87,11 @@ impl PlanError {
                     .to_owned(),
             Self::NoImage { .. } => "it is the path of an archive (`docker save`, OCI), of a directory or of what `pack` has made, or a name as in `docker-daemon:agent`"
                     .to_owned(),
-            Self::NoToken { names } => format!(
-                "`export {}=…` first; the gateways put it into requests, the agent never sees it",
-                names.first().map_or("NAME", |name| name)
-            ),
+            Self::NoToken { names, place } => {
+                let name = names.first().map_or("NAME", |name| name);
+                let place = place.as_ref().map(|place| format!(" `{place}` names it;")).unwrap_or_default();
+                format!("`export {name}=…` first;{place} the gateways put it into requests, the agent never sees it")
+            }
             Self::NoHome { .. } => "set HOME".to_owned(),
             Self::NotUnicode { .. } => {
                 "bottles are described in JSON: rename it, or use another place".to_owned()

@@ -17,7 +17,7 @@ use super::state::{State, StateError, StateRoot};
 use super::workspace::WorkspacePlan;
 use super::{GUEST_HOME, GUEST_USER, Notice, PlanError, Preflight, egress, environment, image, skills, supervise};
 use crate::manifest::env::{Env, EnvEntry};
-use crate::manifest::resolve::{ResolvedEnv, Values, resolve};
+use crate::manifest::resolve::{ResolveError, ResolvedEnv, Values, resolve};
 use crate::manifest::{Bottle, Catalogue, FoundAgent, Invalid, MergedBottle, Name, Source, Variable};
 use crate::net::policy::Cidr;
 use crate::net::subnet::Subnet;
@@ -77,7 +77,7 @@ pub fn prepare(
     let workspace = WorkspacePlan::new(&spec);
     let state = recorded_state(host, &agent, &spec)?;
     let (subnet, bundle_subnet, moved) = network(&state, host, &agent, gateways)?;
-    let mut env = resolved(&settings.env, depth, values)?;
+    let mut env = resolved(&settings.env, depth, values).map_err(|error| placed(error, catalogue, &lineage))?;
     let bundle_ip = match gateways {
         Gateways::External(address) => address,
         Gateways::None | Gateways::Sockets => subnet.bundle().into(),
@@ -98,7 +98,7 @@ pub fn prepare(
     let unset = take_tokens(slots.chain(git_gate_plan.repos.iter().filter_map(token_of)), values);
     // Now, and not when the first request is refused for want of one. A bundle of somebody else's has its own.
     if gateways == Gateways::None && !unset.is_empty() {
-        return Err(PlanError::NoToken { names: unset });
+        return Err(placed(PlanError::NoToken { names: unset, place: None }, catalogue, &lineage));
     }
     let supervise_plan = supervise::prepare(settings.supervise.unwrap_or_default(), &state)?;
     let plan = BottlePlan {
@@ -299,6 +299,24 @@ fn subnet_of(slug: &Slug, before: Option<Ipv4Net>, gateways: Gateways) -> Result
         taken.push(Cidr::single(address));
     }
     Ok(Subnet::allocate(&slug.machine_name(), before.map(|before| before.network()), &taken)?)
+}
+
+/// Says where in the bottle's files it is that something asks for what is not there.
+fn placed(error: PlanError, catalogue: &Catalogue, lineage: &[Name]) -> PlanError {
+    match error {
+        PlanError::Resolve(ResolveError::Unset { names, .. }) => {
+            let wanted = names.first().map(|name| format!("${{{name}}}"));
+            let place = wanted.and_then(|wanted| catalogue.place_of(lineage, |line| line.contains(&wanted)));
+            ResolveError::Unset { names, place }.into()
+        }
+        PlanError::NoToken { names, .. } => {
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let is_first = |line: &str| line.split(|c| !word(c)).any(|it| names.first().is_some_and(|name| name == it));
+            let place = catalogue.place_of(lineage, is_first);
+            PlanError::NoToken { names, place }
+        }
+        other => other,
+    }
 }
 
 /// For a look nobody is asked, but what is not set is an error all the same.

@@ -28,7 +28,7 @@ fn whatever_is_missing_is_said_with_a_way_out_and_nothing_is_left() {
     );
     assert_eq!(
         refusal(&Home::new().bottle("env: {A: \"${B}\", C: \"${D}\", E: ?word}\n"), none),
-        "`B` and `D` are not set in this environment\n> `export B=…` first; the bottle's `env` asks for it"
+        "`B` and `D` are not set in this environment\n> `export B=…` first; `HOME/.bot-bottle/bottles/dev.md:2` asks for it"
     );
     assert_eq!(
         refusal(&Home::new().bottle("env: {A: ?word}\n"), none),
@@ -54,7 +54,7 @@ fn whatever_is_missing_is_said_with_a_way_out_and_nothing_is_left() {
     assert_eq!(
         said(&home, &error),
         "`T`, which holds a token, is not set in this environment\n\
-         > `export T=…` first; the gateways put it into requests, the agent never sees it"
+         > `export T=…` first; `HOME/.bot-bottle/bottles/dev.md:2` names it; the gateways put it into requests, the agent never sees it"
     );
     assert_eq!(
         refusal(&Home::new().bottle("agent_provider: {template: codex, forward_host_credentials: true}\n"), none),
