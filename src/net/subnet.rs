@@ -1,8 +1,8 @@
 //! A bottle's network: 192.168.X.0/24, with the stack at .1, the bundle at .2 and the guest at .3.
 //!
-//! X comes from the bottle's name, or is the one that it had before: a bottle that is started again has the same addresses. Held like the name itself: by a
-//! socket in the abstract namespace (unix(7)), which binds for one process at a time and vanishes with it. That is lock, record and
-//! clean-up in one: two bottles cannot both bind, and nothing stale can be left.
+//! X comes from the bottle's name, or is the one that it had before: a bottle that is started again has the same addresses. Held like
+//! the name itself: by a socket in the abstract namespace (unix(7)), which binds for one process at a time and vanishes with it. That is
+//! lock, record and clean-up in one: two bottles cannot both bind, and nothing stale can be left.
 
 use super::policy::Cidr;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};

@@ -82,8 +82,8 @@ pub struct Limits {
     /// How fast new ones may come.
     pub pace: Option<Pace>,
     /// So many flows have socket buffers that grow as the kernel sees fit (6 MiB and 4 MiB, tcp(7)); those that come on top have small ones.
-    /// Of 10,000 connections, so, whoever is at their ends, less than 2 GiB are in the host's kernel, and those of an agent are as fast as
-    /// any: it seldom has more than some dozens.
+    /// Of 10,000 open connections, so, less than 2 GiB are in the host's kernel, and those of an agent are as fast as any: it seldom has
+    /// more than some dozens. What a closed one has not sent yet stays with the kernel a while, by the host's own limits.
     pub roomy: usize,
 }
 
