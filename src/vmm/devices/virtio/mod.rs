@@ -12,6 +12,7 @@ pub mod mmio;
 pub mod net;
 mod notification;
 pub mod rng;
+mod used;
 pub mod vsock;
 
 #[doc(hidden)]

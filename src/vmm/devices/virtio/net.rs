@@ -4,6 +4,7 @@
 //! copied once, into as many receive buffers as they need. At worst a guest loses its own frames. One call moves a bounded number of
 //! them, as [`Active::drain`] does. Runs on the event loop's thread.
 
+use super::used::{Used, give_back};
 use super::{Active, DeviceKind, F_EVENT_IDX, F_VERSION_1, Served, VirtioDevice, copy_config};
 use crate::vmm::memory::GuestRam;
 use virtio_queue::desc::split::Descriptor;
@@ -168,7 +169,7 @@ impl<B: FrameBackend> Net<B> {
         let Some(active) = &mut self.active else { return false };
         let mergeable = active.features & feature::MRG_RXBUF != 0;
         let Some(queue) = active.queues.get_mut(RX_QUEUE).filter(|queue| queue.ready()) else { return false };
-        let mut room = Room { queue, ram: &active.ram, mergeable, buffers: Vec::new() };
+        let mut room = Room { queue, ram: &active.ram, mergeable, buffers: Vec::new(), filled: Vec::new() };
         let mut sent = 0;
         while sent < BUDGET {
             let Some(frame) = self.backend.next() else { break };
@@ -212,8 +213,9 @@ struct Room<'a> {
     queue: &'a mut Queue,
     ram: &'a GuestRam,
     mergeable: bool,
-    /// Those of the frame at hand; kept for its memory.
+    /// Those of the frame at hand, and what became of them; kept for their memory.
     buffers: Vec<Buffer<'a>>,
+    filled: Vec<Used>,
 }
 
 /// One chain.
@@ -231,6 +233,7 @@ impl<'a> Room<'a> {
             return false;
         }
         let header = header(frame, u16::try_from(self.buffers.len()).unwrap_or(0));
+        self.filled.clear();
         let mut source = [&header, frame.head, frame.body].into_iter();
         let mut rest: &[u8] = source.next().unwrap_or_default();
         for buffer in self.buffers.drain(..) {
@@ -252,9 +255,9 @@ impl<'a> Room<'a> {
                 }
                 written += at;
             }
-            // Fails only for rings outside of RAM, which were refused when the queue was set up.
-            let _ = self.queue.add_used(self.ram, buffer.head, u32::try_from(written).unwrap_or(0));
+            self.filled.push(Used { head: buffer.head, written: u32::try_from(written).unwrap_or(0) });
         }
+        give_back(self.queue, self.ram, &self.filled);
         true
     }
 
