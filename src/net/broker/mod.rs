@@ -427,5 +427,4 @@ async fn send(socket: &UnixStream, reply: &Reply, descriptor: Option<&OwnedFd>) 
 }
 
 #[cfg(test)]
-#[path = "broker_test.rs"]
 mod tests;

@@ -43,7 +43,6 @@ pub(super) fn give_back(queue: &mut Queue, ram: &GuestRam, chains: &[Used]) {
 mod tests {
     use super::*;
     use std::sync::atomic::Ordering;
-    use virtio_queue::QueueOwnedT as _;
 
     const DESCRIPTORS: u64 = 0;
     const AVAILABLE: u64 = 0x1000;
