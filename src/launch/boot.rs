@@ -23,6 +23,7 @@ pub(super) struct Guest {
     events: Events,
     console: Console,
     statistics_due: bool,
+    told_unwritable: bool,
     /// What people call the root's file, and what it goes by in the cache.
     root: (String, Option<String>),
 }
@@ -42,7 +43,15 @@ impl Guest {
     ) -> Result<Self, LaunchError> {
         let (sender, receiver) = control::open(control)?;
         let console = Console::new(verbose);
-        Ok(Self { sender, receiver, events: monitor.events()?, console, statistics_due: false, root })
+        Ok(Self {
+            sender,
+            receiver,
+            events: monitor.events()?,
+            console,
+            statistics_due: false,
+            told_unwritable: false,
+            root,
+        })
     }
 
     /// The agent's next message. The monitor's events are dealt with on the way. Cancel-safe.
@@ -121,7 +130,10 @@ impl Guest {
                 Err(LaunchError::Violation { syscall: Some(syscall), console: self.console.text() })
             }
             Some(MonitorEvent::Unwritable { errno }) => {
-                self.console.warn(&unwritable(errno));
+                // Once, whatever the monitor has become.
+                if !std::mem::replace(&mut self.told_unwritable, true) {
+                    self.console.warn(&unwritable(errno));
+                }
                 Ok(())
             }
             Some(MonitorEvent::Console { line }) => {

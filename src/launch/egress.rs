@@ -136,12 +136,17 @@ impl Network {
             Some(subnet) => subnet,
             None => Subnet::allocate(bottle, None, &routes.chain(meant).collect::<Vec<_>>())?,
         };
+        let at = match (&bundle, external) {
+            (BundlePlan::Sockets(_), _) => Some(subnet.bundle()),
+            (_, Some(IpAddr::V4(address))) => Some(address),
+            _ => None,
+        };
         let spec = NetSpec {
             gateway: subnet.gateway(),
             guest: subnet.guest(),
             prefix_length: subnet.prefix_length(),
-            bundle: matches!(bundle, BundlePlan::Sockets(_)).then(|| subnet.bundle()),
-            beyond: !rules.is_empty() || external.is_some(),
+            bundle: at,
+            beyond: !rules.is_empty(),
             bandwidth,
         };
         let (bundle, directory) = match bundle {
@@ -153,7 +158,7 @@ impl Network {
             bottle: bottle.to_owned(),
             network: subnet.network().to_string(),
             rules: rules.iter().map(Rule::to_string).collect(),
-            bundle: spec.bundle.map(IpAddr::V4).or(external).map(|address| address.to_string()),
+            bundle: spec.bundle.map(|address| address.to_string()),
         };
         let host = host::network::addresses().map_err(host_error("read the host's addresses"))?;
         let surroundings = Surroundings { network: subnet.network(), bundle, host };
@@ -215,6 +220,15 @@ impl Serving {
             }
         }
         pending().await
+    }
+}
+
+/// Hears what the monitor, which must have been killed, had still to say of what it refused: the last words of many a guest.
+pub(super) async fn finish(serving: Option<Serving>) {
+    const LIMIT: Duration = Duration::from_secs(1);
+    if let Some(task) = serving.and_then(|serving| serving.task) {
+        // What went wrong with the network makes no difference any more.
+        let _ = tokio::time::timeout(LIMIT, task).await;
     }
 }
 

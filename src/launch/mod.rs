@@ -228,10 +228,13 @@ async fn run(
     };
     started?;
     let mut session = Session::begin(guest, signals, size, stdin)?;
-    tokio::select! {
-        outcome = session.run(bottle.time_limit, monitor, bottle.measure, timings) => outcome,
-        error = egress::failed(&mut serving) => Err(error.into()),
-    }
+    let outcome = tokio::select! {
+        outcome = session.run(bottle.time_limit, monitor, bottle.measure, timings) => outcome?,
+        error = egress::failed(&mut serving) => return Err(error.into()),
+    };
+    monitor.kill();
+    egress::finish(serving).await;
+    Ok(outcome)
 }
 
 /// No guest speaks before it runs.

@@ -14,7 +14,7 @@ pub struct NetSpec {
     pub guest: Ipv4Addr,
     /// Of the network that both are in: 24.
     pub prefix_length: u8,
-    /// The virtual host that the gateways of the bundle answer at, if there is one.
+    /// Where the gateways of the bundle answer, if there is one: the virtual host in this network, or a host that is there already.
     pub bundle: Option<Ipv4Addr>,
     /// Whether the plan allows anything beyond the bundle: then the guest gets a default route.
     pub beyond: bool,

@@ -100,7 +100,6 @@ const RUNTIME: &[Allowed] = &[
     always(libc::SYS_exit_group),
     always(libc::SYS_getpid),
     always(libc::SYS_gettid),
-    only(libc::SYS_tgkill, &[&[is(2, libc::SIGABRT.cast_unsigned())]]),
     // A crash has to end as what it is: Rust's handler for stack overflow steps aside, abort resets its signal.
     only(
         libc::SYS_rt_sigaction,
@@ -157,19 +156,23 @@ const DEVICES: &[Allowed] = &[
     always(libc::SYS_timerfd_settime),
 ];
 
-/// The filter of one kind of thread.
-pub(super) fn compile(kind: Kind) -> Result<BpfProgram, BackendError> {
-    let own = match kind {
+/// The filter of one kind of thread, of the process with the number `own`.
+pub(super) fn compile(kind: Kind, own: u32) -> Result<BpfProgram, BackendError> {
+    let of_kind = match kind {
         Kind::Vcpu => VCPU,
         Kind::Devices => DEVICES,
     };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for allowed in [own, SHARED, RUNTIME].into_iter().flatten() {
+    for allowed in [of_kind, SHARED, RUNTIME].into_iter().flatten() {
         let rows = rules.entry(allowed.call).or_default();
         for row in allowed.rows {
             rows.push(SeccompRule::new(row.iter().map(condition).collect::<Result<_, _>>()?)?);
         }
     }
+    // Aborting is a signal to oneself. A monitor of a user's without root could end whatever else is that user's otherwise.
+    let abort = [is(0, own), is(2, libc::SIGABRT.cast_unsigned())];
+    let abort = SeccompRule::new(abort.iter().map(condition).collect::<Result<_, _>>()?)?;
+    rules.insert(libc::SYS_tgkill, vec![abort]);
     // Another architecture's calls (int 0x80) end the process at once: the crate's own check comes before all rules.
     SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, TargetArch::x86_64)?.try_into()
 }

@@ -12,7 +12,7 @@ fn verdict(kind: Kind, arch: u32, call: libc::c_long, arguments: [u64; 6]) -> u3
     data.extend(arch.to_le_bytes());
     data.extend(0u64.to_le_bytes());
     data.extend(arguments.iter().flat_map(|argument| argument.to_le_bytes()));
-    let program = compile(kind).unwrap();
+    let program = compile(kind, OWN).unwrap();
     assert!(program.len() < 4096, "BPF_MAXINSNS");
     let (mut at, mut register) = (0usize, 0u32);
     loop {
@@ -32,6 +32,9 @@ fn verdict(kind: Kind, arch: u32, call: libc::c_long, arguments: [u64; 6]) -> u3
         }
     }
 }
+
+/// The process that the filters are for.
+const OWN: u32 = 4711;
 
 fn allows(kind: Kind, call: libc::c_long, arguments: [u64; 6]) -> bool {
     match verdict(kind, ARCH_X86_64, call, arguments) {
@@ -162,8 +165,13 @@ fn only_vcpu_threads_run_guests_and_nobody_makes_machines() {
 fn the_violations_handler_stays_and_signals_stay_inside() {
     let handle = |signal: i32| both_allow(libc::SYS_rt_sigaction, [signal.cast_unsigned().into(), 0, 0, 8, 0, 0]);
     assert!(handle(libc::SIGSEGV) && handle(libc::SIGABRT) && !handle(libc::SIGSYS) && !handle(libc::SIGTERM));
-    let signal = |signal: i32| both_allow(libc::SYS_tgkill, [1, 1, signal.cast_unsigned().into(), 0, 0, 0]);
-    assert!(signal(libc::SIGABRT) && !signal(libc::SIGKILL) && !signal(libc::SIGSTOP));
+    let signal = |process: u32, signal: i32| {
+        both_allow(libc::SYS_tgkill, [process.into(), 1, signal.cast_unsigned().into(), 0, 0, 0])
+    };
+    assert!(signal(OWN, libc::SIGABRT) && !signal(OWN, libc::SIGKILL) && !signal(OWN, libc::SIGSTOP));
+    for other in [0, 1, OWN - 1, OWN + 1, u32::MAX] {
+        assert!(!signal(other, libc::SIGABRT), "{other}");
+    }
 }
 
 #[test]

@@ -41,7 +41,8 @@ impl Threads {
         let filters = if confinement.leaves_out(Layer::Seccomp) {
             None
         } else {
-            Some(Filters { vcpu: filter::compile(Kind::Vcpu)?, devices: filter::compile(Kind::Devices)? })
+            let compile = |kind| filter::compile(kind, std::process::id());
+            Some(Filters { vcpu: compile(Kind::Vcpu)?, devices: compile(Kind::Devices)? })
         };
         let probe = probe.map(Prepared::new).transpose().map_err(SandboxError::Probe)?;
         Ok(Self { filters, extent, probe })

@@ -65,6 +65,7 @@ async fn tcp(address: SocketAddr, named: bool, buffers: Buffers, limit: Duration
     // A byte that is sent as urgent comes in its place among the others (tcp(7)); it would be left out of the stream.
     setsockopt(&socket, sockopt::OobInline, &true).map_err(|errno| failed(errno.into()))?;
     buffers.give(&socket).map_err(failed)?;
+    notice_silence(&socket).map_err(failed)?;
     let connecting = socket.connect(address);
     let stream = timeout(limit, connecting).await.map_err(|_| Cause::TimedOut)?.map_err(failed)?;
     let ends = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
@@ -72,6 +73,16 @@ async fn tcp(address: SocketAddr, named: bool, buffers: Buffers, limit: Duration
     // The guest's own stack has put small writes together already, or was told not to.
     stream.set_nodelay(true).map_err(failed)?;
     Ok(stream.into_std().map_err(failed)?.into())
+}
+
+/// Has the kernel ask an idle peer whether it is still there, after a minute, and give it up three minutes later. The guest cannot: its own
+/// questions are answered by the monitor's stack, which is always there.
+fn notice_silence(socket: &impl AsFd) -> io::Result<()> {
+    setsockopt(socket, sockopt::KeepAlive, &true)?;
+    setsockopt(socket, sockopt::TcpKeepIdle, &60)?;
+    setsockopt(socket, sockopt::TcpKeepInterval, &20)?;
+    setsockopt(socket, sockopt::TcpKeepCount, &9)?;
+    Ok(())
 }
 
 fn udp(address: SocketAddr, named: bool, buffers: Buffers) -> Result<OwnedFd, Cause> {

@@ -81,7 +81,7 @@ pub struct Limits {
     pub connect: Duration,
     /// How fast new ones may come.
     pub pace: Option<Pace>,
-    /// So many flows have socket buffers that grow as the kernel sees fit (6 MiB and 4 MiB, tcp(7)); those that come on top have small ones.
+    /// So many flows of a protocol have socket buffers that grow as the kernel sees fit (6 MiB and 4 MiB, tcp(7)); those that come on top have small ones.
     /// Of 10,000 open connections, so, less than 2 GiB are in the host's kernel, and those of an agent are as fast as any: it seldom has
     /// more than some dozens. What a closed one has not sent yet stays with the kernel a while, by the host's own limits.
     pub roomy: usize,
@@ -127,14 +127,16 @@ pub struct Broker {
     rate: Option<Rate>,
     ledger: Arc<Mutex<Ledger>>,
     flows: HashMap<u32, Flow>,
+    /// How many of them are connections: lookups, whose sockets stay for minutes, do not make those slow.
+    connections: usize,
     connecting: JoinSet<Connected>,
     pending: Pending,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flow {
-    Connecting,
-    Open,
+struct Flow {
+    protocol: Protocol,
+    open: bool,
 }
 
 /// A connection that was tried.
@@ -177,6 +179,7 @@ impl Broker {
             limits,
             ledger,
             flows: HashMap::new(),
+            connections: 0,
             connecting: JoinSet::new(),
             pending: Pending::default(),
         })
@@ -241,7 +244,7 @@ impl Broker {
                 Err(cause) => send(&self.socket, &Reply::Refused { flow, cause }, None).await.map_err(Into::into),
             },
             Request::Closed { flow } => match self.flows.get(&flow) {
-                Some(Flow::Open) => {
+                Some(Flow { open: true, .. }) => {
                     self.forget(flow);
                     Ok(())
                 }
@@ -273,6 +276,11 @@ impl Broker {
                 return Ok(Err(Cause::Denied));
             }
         };
+        let waited = (how == How::Direct && protocol == Protocol::Tcp).then_some(address.ip());
+        if let Some(limit) = self.over_a_limit(waited, now) {
+            self.with_ledger(|ledger| ledger.busy(to, limit, now));
+            return Ok(Err(Cause::Busy));
+        }
         let named = self.policy.names(protocol, address.ip(), address.port());
         if how == How::Direct && !named {
             match self.look(protocol, address) {
@@ -287,19 +295,19 @@ impl Broker {
                 }
             }
         }
-        let waited = (how == How::Direct && protocol == Protocol::Tcp).then_some(address.ip());
-        if let Some(limit) = self.over_a_limit(waited, now) {
-            self.with_ledger(|ledger| ledger.busy(to, limit, now));
-            return Ok(Err(Cause::Busy));
-        }
         let target = match (how, &self.bundle) {
             (How::Direct, _) => Target::Direct { protocol, address, named },
             (How::Bundle(port), Some(directory)) => Target::Bundle { directory: Arc::clone(directory), port },
             (How::Bundle(_), None) => return Ok(Err(Cause::ConnectionRefused)),
         };
         let limit = self.limits.connect;
-        let buffers = if self.flows.len() < self.limits.roomy { Buffers::Roomy } else { Buffers::Small };
-        self.flows.insert(flow, Flow::Connecting);
+        let alike = match protocol {
+            Protocol::Tcp => self.connections,
+            Protocol::Udp => self.flows.len().saturating_sub(self.connections),
+        };
+        let buffers = if alike < self.limits.roomy { Buffers::Roomy } else { Buffers::Small };
+        self.flows.insert(flow, Flow { protocol, open: false });
+        self.connections += usize::from(protocol == Protocol::Tcp);
         self.count_flows();
         waited.into_iter().for_each(|address| self.pending.begin(address));
         self.connecting
@@ -357,14 +365,17 @@ impl Broker {
             });
             return Ok(send(&self.socket, &Reply::Refused { flow, cause }, None).await?);
         }
-        self.flows.insert(flow, Flow::Open);
+        if let Some(flow) = self.flows.get_mut(&flow) {
+            flow.open = true;
+        }
         let how = if matches!(how, How::Bundle(_)) { "bundle" } else { "direct" };
         self.with_ledger(|ledger| ledger.connected(to, how, now));
         Ok(())
     }
 
     fn forget(&mut self, flow: u32) {
-        self.flows.remove(&flow);
+        let gone = self.flows.remove(&flow);
+        self.connections -= usize::from(gone.is_some_and(|flow| flow.protocol == Protocol::Tcp));
         self.count_flows();
     }
 

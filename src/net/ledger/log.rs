@@ -1,9 +1,11 @@
-//! `--egress-log`: a JSON line per connection, and per burst of refusals to one destination. No payload is in it.
+//! `--egress-log`: a JSON line per burst of connections or refusals to one destination: the first at once, then how many more there were.
+//! No payload is in it.
 //!
-//! A guest can make as many refusals as it likes; so lines come at a bounded rate, what is left out is counted and told, and the file
-//! has a size that it does not grow beyond.
+//! A guest can make as many of both as it likes; so lines come at a bounded rate, what is left out is counted and told, and the file
+//! has a size that it does not grow beyond. Connections have as many lines as the usual pace has connections: none of them hides another.
 
 use super::Destination;
+use crate::net::broker::Pace;
 use crate::net::rate::Rate;
 use nix::fcntl::OFlag;
 use serde::Serialize;
@@ -15,12 +17,12 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Refusals of one destination within this time are one line more.
+/// What happens to one destination within this time is one line more.
 const BURST: Duration = Duration::from_secs(10);
 /// Destinations whose bursts are followed at a time.
 const BURSTS: usize = 1024;
-const LINES_PER_SECOND: u32 = 100;
-const LINES_AT_ONCE: u32 = 1000;
+/// Of refusals, and of failures.
+const LINES: Pace = Pace { a_second: 100, at_once: 1000 };
 /// What one bottle adds at most, of refusals, of failures and of connections.
 const BYTES_MAX: u64 = 32 << 20;
 
@@ -69,14 +71,15 @@ struct Share {
     lines: Rate,
     bytes_left: u64,
     left_out: u64,
-    bursts: HashMap<Destination, Pending>,
+    /// The last line was cut short: the next one begins with its end.
+    torn: bool,
+    bursts: HashMap<(&'static str, Destination), Pending>,
     swept: Instant,
 }
 
-/// Refusals that are not told yet.
+/// What is not told yet.
 #[derive(Debug)]
 struct Pending {
-    event: &'static str,
     reason: String,
     since: Instant,
     count: u64,
@@ -120,12 +123,17 @@ impl EgressLog {
     }
 
     fn to_file(file: File, now: Instant) -> Self {
-        let share = |name| Share::new(name, now);
-        Self { file, refusals: share("refusals"), failures: share("failures"), connections: share("connections") }
+        let share = |name, lines| Share::new(name, lines, now);
+        Self {
+            file,
+            refusals: share("refusals", LINES),
+            failures: share("failures", LINES),
+            connections: share("connections", Pace::USUAL),
+        }
     }
 
     pub(super) fn connected(&mut self, to: Destination, how: &str, now: Instant) {
-        self.connections.tell(&self.file, "connected", Some(to), Some(how), 1, now);
+        self.connections.burst(&self.file, "connected", to, how, 1, now);
     }
 
     /// Not allowed. The first of a burst is told at once, the others when it is over.
@@ -134,8 +142,8 @@ impl EgressLog {
     }
 
     /// Allowed, and come to nothing; told as refusals are.
-    pub(super) fn failed(&mut self, event: &'static str, to: Destination, reason: &str, now: Instant) {
-        self.failures.burst(&self.file, event, to, reason, 1, now);
+    pub(super) fn failed(&mut self, event: &'static str, to: Destination, reason: &str, count: u64, now: Instant) {
+        self.failures.burst(&self.file, event, to, reason, count, now);
     }
 
     pub(super) fn finish(&mut self, now: Instant) {
@@ -146,28 +154,25 @@ impl EgressLog {
 }
 
 impl Share {
-    fn new(name: &'static str, now: Instant) -> Self {
-        let lines = Rate::new(LINES_PER_SECOND, LINES_AT_ONCE, now);
-        Self { name, lines, bytes_left: BYTES_MAX, left_out: 0, bursts: HashMap::new(), swept: now }
+    fn new(name: &'static str, lines: Pace, now: Instant) -> Self {
+        let lines = Rate::new(lines.a_second, lines.at_once, now);
+        Self { name, lines, bytes_left: BYTES_MAX, left_out: 0, torn: false, bursts: HashMap::new(), swept: now }
     }
 
     fn burst(&mut self, file: &File, event: &'static str, to: Destination, reason: &str, count: u64, now: Instant) {
-        if let Some(burst) = self.bursts.get_mut(&to) {
+        if let Some(burst) = self.bursts.get_mut(&(event, to)) {
             burst.count = burst.count.saturating_add(count);
             if now.saturating_duration_since(burst.since) < BURST {
                 return;
             }
-            let (event, count) = (burst.event, burst.count);
-            burst.count = 0;
+            let count = std::mem::take(&mut burst.count);
             burst.since = now;
             self.tell(file, event, Some(to), Some(reason), count, now);
             return;
         }
-        if self.bursts.len() >= BURSTS && !self.sweep(file, now) {
-            self.left_out = self.left_out.saturating_add(1);
-            return;
+        if self.bursts.len() < BURSTS || self.sweep(file, now) {
+            self.bursts.insert((event, to), Pending { reason: reason.to_owned(), since: now, count: 0 });
         }
-        self.bursts.insert(to, Pending { event, reason: reason.to_owned(), since: now, count: 0 });
         self.tell(file, event, Some(to), Some(reason), count, now);
     }
 
@@ -182,11 +187,11 @@ impl Share {
     }
 
     fn end_bursts(&mut self, file: &File, older: Duration, now: Instant) {
-        let over = |_: &Destination, burst: &mut Pending| now.saturating_duration_since(burst.since) >= older;
+        let over = |_: &(&str, Destination), burst: &mut Pending| now.saturating_duration_since(burst.since) >= older;
         let mut ended: Vec<_> = self.bursts.extract_if(over).collect();
-        ended.sort_by_key(|(to, _)| *to);
-        for (to, burst) in ended.into_iter().filter(|(_, burst)| burst.count > 0) {
-            self.tell(file, burst.event, Some(to), Some(&burst.reason), burst.count, now);
+        ended.sort_by_key(|(key, _)| *key);
+        for ((event, to), burst) in ended.into_iter().filter(|(_, burst)| burst.count > 0) {
+            self.tell(file, event, Some(to), Some(&burst.reason), burst.count, now);
         }
     }
 
@@ -208,7 +213,7 @@ impl Share {
         now: Instant,
     ) {
         if !self.lines.take(now) {
-            self.left_out = self.left_out.saturating_add(1);
+            self.left_out = self.left_out.saturating_add(count);
             return;
         }
         self.write(file, event, to, detail, count);
@@ -225,13 +230,21 @@ impl Share {
             detail,
             count,
         };
-        let Ok(mut bytes) = serde_json::to_vec(&line) else { return };
-        bytes.push(b'\n');
-        match self.bytes_left.checked_sub(bytes.len() as u64) {
-            // One write, so that bottles that share a file do not mix their lines. A full disk must not end a bottle: the counts go on.
-            Some(left) if file.write_all(&bytes).is_ok() => self.bytes_left = left,
-            _ => self.left_out = self.left_out.saturating_add(1),
+        let mut bytes = if self.torn { b"\n".to_vec() } else { Vec::new() };
+        if serde_json::to_writer(&mut bytes, &line).is_err() {
+            return;
         }
+        bytes.push(b'\n');
+        if let Some(left) = self.bytes_left.checked_sub(bytes.len() as u64) {
+            self.bytes_left = left;
+            // One write, so that bottles that share a file do not mix their lines. A full disk must not end a bottle: the counts go on.
+            match file.write(&bytes) {
+                Ok(written) if written == bytes.len() => return self.torn = false,
+                Ok(written) => self.torn |= written > 0,
+                Err(_) => {}
+            }
+        }
+        self.left_out = self.left_out.saturating_add(count);
     }
 }
 

@@ -19,7 +19,7 @@ fn log(directory: &Path) -> (PathBuf, EgressLog) {
 }
 
 #[test]
-fn a_connection_is_a_line_and_a_burst_is_two() {
+fn a_burst_is_two_lines() {
     let directory = tempfile::tempdir().unwrap();
     let (path, mut log) = log(directory.path());
     let begin = Instant::now();
@@ -46,7 +46,7 @@ fn a_flood_of_destinations_is_bounded_and_what_is_left_out_is_told() {
     let begin = Instant::now();
     (1..=60_000).for_each(|port| log.refused(to(port), "not allowed", 1, begin));
     assert!(log.refusals.bursts.len() <= BURSTS);
-    assert_eq!(lines(&path).len(), usize::try_from(LINES_AT_ONCE).unwrap());
+    assert_eq!(lines(&path).len(), usize::try_from(LINES.at_once).unwrap());
     log.finish(begin);
     let lines = lines(&path);
     let last = lines.last().unwrap();
@@ -61,11 +61,11 @@ fn a_flood_of_what_is_allowed_hides_no_refusal() {
     let (path, mut log) = log(directory.path());
     let begin = Instant::now();
     (1..=60_000).for_each(|port| log.connected(to(port), "direct", begin));
-    (1..=60_000).for_each(|port| log.failed("failed", to(port), "connection refused", begin));
+    (1..=60_000).for_each(|port| log.failed("failed", to(port), "connection refused", 1, begin));
     log.connections.bytes_left = 0;
     log.refused(to(53), "not allowed", 1, begin);
     let lines = lines(&path);
-    assert_eq!(lines.len(), 2 * usize::try_from(LINES_AT_ONCE).unwrap() + 1);
+    assert_eq!(lines.len(), usize::try_from(Pace::USUAL.at_once + LINES.at_once).unwrap() + 1);
     assert_eq!((&lines.last().unwrap()["event"], &lines.last().unwrap()["port"]), (&"refused".into(), &53.into()));
 }
 
@@ -75,8 +75,8 @@ fn no_flood_of_what_comes_to_nothing_hides_a_connection() {
     let (path, mut log) = log(directory.path());
     let begin = Instant::now();
     (1..=60_000).for_each(|port| log.refused(to(port), "not allowed", 1, begin));
-    (1..=30_000).for_each(|port| log.failed("failed", to(port), "connection refused", begin));
-    (1..=30_000).for_each(|port| log.failed("busy", to(port), "too many connections a second", begin));
+    (1..=30_000).for_each(|port| log.failed("failed", to(port), "connection refused", 1, begin));
+    (1..=30_000).for_each(|port| log.failed("busy", to(port), "too many connections a second", 1, begin));
     log.connected(to(443), "direct", begin);
     log.finish(begin);
     let lines = lines(&path);

@@ -132,28 +132,34 @@ impl Ledger {
     pub fn failed(&mut self, to: Destination, reason: &str, now: Instant) {
         self.counts.failed += 1;
         if let Some(log) = &mut self.log {
-            log.failed("failed", to, reason, now);
+            log.failed("failed", to, reason, 1, now);
         }
     }
 
     pub fn busy(&mut self, to: Destination, reason: &str, now: Instant) {
-        self.counts.busy += 1;
+        self.put_off(to, reason, 1, now);
+    }
+
+    fn put_off(&mut self, to: Destination, reason: &str, count: u64, now: Instant) {
+        self.counts.busy = self.counts.busy.saturating_add(count);
         if let Some(log) = &mut self.log {
-            log.failed("busy", to, reason, now);
+            log.failed("busy", to, reason, count, now);
         }
     }
 
     /// What the stack says that it refused.
     pub fn unasked(&mut self, cause: Unasked, to: Destination, count: u32, now: Instant) {
+        if cause == Unasked::Full {
+            return self.put_off(to, "too many packets at once", count.into(), now);
+        }
         self.counts.unasked = self.counts.unasked.saturating_add(count.into());
         let reason = match cause {
             Unasked::Icmp => "ICMP",
             Unasked::Protocol => "neither TCP nor UDP",
             Unasked::Source => "not the guest's own address",
             Unasked::Malformed => "malformed",
-            Unasked::Full => "too many flows",
             // What every system sends by itself; worth counting, not telling.
-            Unasked::Resolution | Unasked::Group | Unasked::Ipv6 => return,
+            Unasked::Resolution | Unasked::Group | Unasked::Ipv6 | Unasked::Full => return,
         };
         self.refuse(to, reason, count.into(), now);
     }

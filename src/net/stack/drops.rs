@@ -2,6 +2,7 @@
 
 use crate::net::wire::{Request, Unasked};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 /// Why a frame of the guest's went no further.
@@ -65,14 +66,18 @@ impl DropReason {
     }
 }
 
-/// What the launcher is told apart per report: a guest that tries every address must not make us remember them.
+/// What the launcher is told apart per period: a guest that tries every address must not make us remember them.
 const DESTINATIONS: usize = 64;
 
 /// Counters since the start, and what the launcher has not been told yet.
+///
+/// The first of each kind in a period is told at once, since a guest may end right after it; how many more there were, at the period's end.
 #[derive(Debug, Default)]
 pub struct Drops {
     total: BTreeMap<DropReason, u64>,
-    unreported: BTreeMap<Line, u32>,
+    /// What came in this period, and how often since it was told.
+    period: BTreeMap<Line, u32>,
+    fresh: Vec<Request>,
 }
 
 type Line = (Unasked, u8, SocketAddr);
@@ -84,16 +89,30 @@ impl Drops {
         self.count_packet(reason, 0, NOWHERE);
     }
 
+    /// An answer for which there was no room, to what was counted by itself.
+    pub(super) fn count_answer(&mut self) {
+        self.add(DropReason::Full);
+    }
+
     /// `protocol` is the IP protocol number, 0 where there is none; a port that is not known is 0.
     pub(super) fn count_packet(&mut self, reason: DropReason, protocol: u8, destination: SocketAddrV4) {
-        let total = self.total.entry(reason).or_default();
-        *total = total.saturating_add(1);
+        self.add(reason);
         let mut line: Line = (reason.cause(), protocol, destination.into());
-        if self.unreported.len() >= DESTINATIONS && !self.unreported.contains_key(&line) {
+        if self.period.len() >= DESTINATIONS && !self.period.contains_key(&line) {
             line = (reason.cause(), 0, NOWHERE.into());
         }
-        let count = self.unreported.entry(line).or_default();
-        *count = count.saturating_add(1);
+        match self.period.entry(line) {
+            Entry::Occupied(mut more) => *more.get_mut() = more.get().saturating_add(1),
+            Entry::Vacant(first) => {
+                first.insert(0);
+                self.fresh.push(request((line, 1)));
+            }
+        }
+    }
+
+    fn add(&mut self, reason: DropReason) {
+        let total = self.total.entry(reason).or_default();
+        *total = total.saturating_add(1);
     }
 
     /// How often it happened since the start.
@@ -102,14 +121,23 @@ impl Drops {
         self.total.get(&reason).copied().unwrap_or(0)
     }
 
-    pub(super) fn is_reported(&self) -> bool {
-        self.unreported.is_empty()
+    /// Nothing has come in this period, so it need not end.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.period.is_empty()
     }
 
-    /// What to tell the launcher: at most [`DESTINATIONS`] messages and one for each cause.
-    pub(super) fn report(&mut self) -> impl Iterator<Item = Request> + use<> {
-        std::mem::take(&mut self.unreported)
-            .into_iter()
-            .map(|((cause, protocol, destination), count)| Request::Unasked { cause, protocol, destination, count })
+    /// What to tell the launcher at once: at most [`DESTINATIONS`] messages a period and one for each cause.
+    pub(super) fn fresh(&mut self) -> impl Iterator<Item = Request> + use<> {
+        std::mem::take(&mut self.fresh).into_iter()
     }
+
+    /// Ends the period; what to tell the launcher, as many messages at most.
+    pub(super) fn report(&mut self) -> impl Iterator<Item = Request> + use<> {
+        let period = std::mem::take(&mut self.period);
+        self.fresh().chain(period.into_iter().filter(|(_, count)| *count > 0).map(request))
+    }
+}
+
+fn request(((cause, protocol, destination), count): (Line, u32)) -> Request {
+    Request::Unasked { cause, protocol, destination, count }
 }

@@ -331,7 +331,7 @@ impl<S: HostSocket> Stack<S> {
         if self.answers.len() < ANSWERS_MAX {
             self.answers.push_back(frame);
         } else {
-            self.drops.count(DropReason::Full);
+            self.drops.count_answer();
         }
     }
 
@@ -367,7 +367,7 @@ impl<S: HostSocket> Stack<S> {
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
         let pressing = |kind: &Kind<S>| matches!(kind, Kind::Tcp(connection) if connection.is_pressing());
-        if !self.drops.is_reported() || self.flows.iter().any(|(_, flow)| pressing(&flow.kind)) {
+        if !self.drops.is_quiet() || self.flows.iter().any(|(_, flow)| pressing(&flow.kind)) {
             return Some(SOON);
         }
         (self.flows.len() > 0).then_some(LATER)

@@ -6,7 +6,7 @@ use super::packet::{Carried, Frame, Ipv4};
 use super::tcp::connection::Connection;
 use super::tcp::segment::{Reply, Segment, Seq};
 use super::udp::{Association, Datagram};
-use super::{HostSocket, Stack, arp, icmp, udp};
+use super::{HostSocket, REPORTS_MAX, Stack, arp, icmp, udp};
 use crate::net::policy::Protocol;
 use crate::net::wire::{Cause, Request};
 use etherparse::IpNumber;
@@ -32,6 +32,9 @@ impl<S: HostSocket> Stack<S> {
                 Err(reason) => self.drops.count(reason),
                 Ok(packet) => self.receive_ipv4(&packet, now),
             },
+        }
+        if self.requests.len() < REPORTS_MAX {
+            self.requests.extend(self.drops.fresh());
         }
         self.wake_starved();
     }
@@ -116,12 +119,12 @@ impl<S: HostSocket> Stack<S> {
         let number = match self.flows.find(&key) {
             Some(number) => number,
             None => {
-                if self.flows.datagram_count() >= DATAGRAM_FLOWS_MAX {
-                    self.end_most_silent();
-                }
                 // Whoever sends datagrams sends them again.
                 if !self.flows.may_ask(destination) {
                     return Err(DropReason::Full);
+                }
+                if self.flows.datagram_count() >= DATAGRAM_FLOWS_MAX {
+                    self.end_most_silent();
                 }
                 self.ask(key, Kind::Udp(Box::new(Association::new(now))))
             }

@@ -13,7 +13,7 @@ use vm_memory::VolatileSlice;
 
 /// RFC 4787 §4.3, REQ-5: not under two minutes.
 const IDLE: Duration = Duration::from_secs(120);
-/// Kept while the broker is asked: what a resolver sends at once, and no more.
+/// Kept while the broker is asked: what a resolver sends at once, and no more; or a single datagram of any size.
 const WAITING_DATAGRAMS: usize = 4;
 const WAITING_BYTES: usize = 16 << 10;
 /// The most that fits a packet for the guest.
@@ -99,7 +99,8 @@ impl<S: HostSocket> Association<S> {
         self.touched = now;
         if self.socket.is_none() {
             let bytes: usize = self.waiting.iter().map(Vec::len).sum();
-            let fits = self.waiting.len() < WAITING_DATAGRAMS && bytes + payload.len() <= WAITING_BYTES;
+            let few = self.waiting.len() < WAITING_DATAGRAMS && bytes + payload.len() <= WAITING_BYTES;
+            let fits = self.waiting.is_empty() || few;
             if fits {
                 self.waiting.push_back(payload.to_vec());
             }

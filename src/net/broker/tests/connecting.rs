@@ -7,6 +7,7 @@ fn an_allowed_connection_is_handed_over_connected() {
     let (listener, address) = listener();
     let (served, ledger) = Stage::allowing(&[&address.to_string()]).play(move |monitor| {
         let mut ours = monitor.tcp(1, address).unwrap();
+        assert!(nix::sys::socket::getsockopt(&ours, nix::sys::socket::sockopt::KeepAlive).unwrap());
         let flags = nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_GETFL).unwrap();
         assert_ne!(flags & nix::fcntl::OFlag::O_NONBLOCK.bits(), 0);
         assert!(ours.nodelay().unwrap());

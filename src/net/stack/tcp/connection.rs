@@ -85,6 +85,8 @@ pub(in super::super) struct Connection<S> {
     /// The guest has sent its FIN; and the socket was told.
     guest_done: bool,
     host_told: bool,
+    /// The host's side takes no more: what it had said before is passed on, and then the guest is told.
+    deaf: bool,
     acknowledge: bool,
     probe: bool,
     /// When the guest was last heard, when it last acknowledged something new, and how often it was tried to make it speak since.
@@ -111,6 +113,7 @@ impl<S: HostSocket> Connection<S> {
             waiting: VecDeque::new(),
             guest_done: false,
             host_told: false,
+            deaf: false,
             acknowledge: false,
             probe: false,
             heard: now,
@@ -230,13 +233,16 @@ impl<S: HostSocket> Connection<S> {
             return 0;
         }
         let mut taken = 0;
+        if self.deaf {
+            return payload.len();
+        }
         if self.waiting.is_empty() {
             match self.socket.as_mut().map(|socket| socket.send(payload.parts())) {
                 Some(Ok(sent)) => taken = sent,
                 Some(Err(error)) if passes(error.kind()) => {}
                 _ => {
-                    self.abort(true, shared);
-                    return 0;
+                    self.turn_deaf(shared);
+                    return payload.len();
                 }
             }
         }
@@ -264,7 +270,7 @@ impl<S: HostSocket> Connection<S> {
                     shared.waiting = shared.waiting.saturating_sub(sent);
                 }
                 Some(Err(error)) if passes(error.kind()) => break,
-                _ => return self.abort(true, shared),
+                _ => self.turn_deaf(shared),
             }
         }
         if self.waiting.is_empty() {
@@ -277,6 +283,15 @@ impl<S: HostSocket> Connection<S> {
         // A guest that was told of a smaller window than there is now, by half of the largest, hears of it.
         let told = self.edge.since(self.expected).unwrap_or(0);
         self.acknowledge |= self.window().saturating_sub(told) >= self.window_max() / 2;
+    }
+
+    /// A server may answer, end and reset while it is still sent something (a request that is too long for it): natively, the answer can be
+    /// read all the same.
+    fn turn_deaf(&mut self, shared: &mut Shared) {
+        self.deaf = true;
+        shared.waiting = shared.waiting.saturating_sub(self.waiting.len());
+        self.waiting = VecDeque::new();
+        self.sending.host_ready();
     }
 
     fn tell_end(&mut self) {
@@ -316,13 +331,14 @@ impl<S: HostSocket> Connection<S> {
         let socket = self.socket.as_mut()?;
         match self.sending.supply(socket, &mut shared.pool, limit) {
             Supply::Data => return Some(Emission::Data),
-            Supply::Fin => return Some(Emission::Fin),
+            Supply::Fin if !self.deaf => return Some(Emission::Fin),
             Supply::Starved => self.starved = true,
-            Supply::Broken => {
+            Supply::Nothing if !(self.deaf && self.sending.is_spent()) => {}
+            // Where sending was told of the reset, reading comes to an end that is none.
+            Supply::Broken | Supply::Fin | Supply::Nothing => {
                 self.abort(true, shared);
                 return Some(Emission::Reset);
             }
-            Supply::Nothing => {}
         }
         if self.probe {
             return Some(Emission::Probe);

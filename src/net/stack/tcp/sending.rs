@@ -192,6 +192,11 @@ impl Sending {
         self.end == End::Acknowledged
     }
 
+    /// The host has ended, and the guest has all of it.
+    pub(in super::super) fn is_spent(&self) -> bool {
+        self.end != End::Open && self.pieces.is_empty()
+    }
+
     /// The socket has something, or has hung up.
     pub(in super::super) fn host_ready(&mut self) {
         self.readable = true;

@@ -164,7 +164,7 @@ fn options_and_fragments_are_prohibited_and_later_fragments_dropped() {
     assert_eq!(quote[28..32], syn_to(SERVER)[34..38]);
     guest.pass(Duration::from_secs(1));
     let (cause, destination) = (crate::net::wire::Unasked::Malformed, SERVER.into());
-    assert_eq!(guest.requests(), [Request::Unasked { cause, protocol: 6, destination, count: 1 }]);
+    assert_eq!(guest.reports(), [Request::Unasked { cause, protocol: 6, destination, count: 1 }]);
     prohibited(DropReason::IpFragment, [with_ip_bytes(|ip| ip[6] = 0x20)]);
     dropped(
         DropReason::IpFragment,
@@ -266,21 +266,31 @@ fn what_lies_behind_a_packet_is_not_part_of_it() {
 }
 
 #[test]
-fn drops_are_reported_by_destination_and_the_report_is_bounded() {
+fn the_first_drop_of_a_kind_is_told_at_once_and_the_others_in_one() {
     let mut guest = Guest::new();
-    for _ in 0..3 {
-        guest.send(datagram(address([224, 0, 0, 251], 5353), 5353, b""));
-    }
-    guest.pass(Duration::from_secs(1));
     let destination = address([224, 0, 0, 251], 5353).into();
-    let line = Request::Unasked { cause: crate::net::wire::Unasked::Group, protocol: 17, destination, count: 3 };
-    assert_eq!(guest.requests(), [line]);
+    let line = |count| Request::Unasked { cause: crate::net::wire::Unasked::Group, protocol: 17, destination, count };
+    for round in 0..2 {
+        for drop in 0..3 {
+            guest.send(datagram(address([224, 0, 0, 251], 5353), 5353, b""));
+            assert_eq!(guest.reports().first(), (drop == 0).then(|| line(1)).as_ref(), "{round}");
+        }
+        guest.pass(Duration::from_secs(1));
+        assert_eq!(guest.reports(), [line(2)], "{round}");
+        assert_eq!(guest.stack.due(), None, "{round}");
+    }
+}
+
+#[test]
+fn the_report_of_a_period_is_bounded_and_loses_nothing() {
+    let mut guest = Guest::new();
     for host in 0..1000u16 {
         let [high, low] = host.to_be_bytes();
         guest.send(arp(1, GUEST_MAC, GUEST, Ipv4Addr::new(10, 1, high, low)));
     }
+    let at_once = guest.reports();
     guest.pass(Duration::from_secs(1));
-    let report = guest.requests();
+    let report = [at_once, guest.reports()].concat();
     assert!(report.len() <= 80, "{}", report.len());
     let counted: u32 =
         report.iter().map(|line| if let Request::Unasked { count, .. } = line { *count } else { 0 }).sum();

@@ -143,6 +143,18 @@ fn datagrams_before_the_broker_has_answered_are_few() {
 }
 
 #[test]
+fn the_first_datagram_may_be_of_any_size() {
+    let mut guest = Guest::new();
+    let largest = vec![7; 65_000];
+    guest.send(datagram(SERVER, PORT, &largest));
+    guest.send(datagram(SERVER, PORT, b"one more is too much beside it"));
+    let host = Socket::new();
+    let flow = guest.asked();
+    guest.stack.connected(flow, host.end(), guest.now);
+    assert_eq!(host.with(|host| host.datagrams.clone()), [largest]);
+}
+
+#[test]
 fn a_guest_that_takes_no_frames_leaves_nothing_behind() {
     let mut guest = Guest::new();
     for _ in 0..1000 {

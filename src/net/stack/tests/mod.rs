@@ -134,11 +134,12 @@ pub(super) struct Got {
 pub(super) struct Guest {
     pub(super) stack: Stack<End>,
     pub(super) now: Duration,
+    told: Vec<Request>,
 }
 
 impl Guest {
     pub(super) fn new() -> Self {
-        Self { stack: Stack::new(spec()), now: Duration::from_secs(1) }
+        Self { stack: Stack::new(spec()), now: Duration::from_secs(1), told: vec![] }
     }
 
     pub(super) fn send(&mut self, mut frame: Vec<u8>) {
@@ -169,8 +170,18 @@ impl Guest {
         self.frames().iter().map(|frame| segment_of(frame)).collect()
     }
 
+    /// What the broker is asked or told, but for what was refused.
     pub(super) fn requests(&mut self) -> Vec<Request> {
-        std::iter::from_fn(|| self.stack.request()).collect()
+        let is_report = |request: &Request| matches!(request, Request::Unasked { .. });
+        let (reports, requests): (Vec<_>, _) = std::iter::from_fn(|| self.stack.request()).partition(is_report);
+        self.told.extend(reports);
+        requests
+    }
+
+    /// What the broker is told that was refused, since the last call.
+    pub(super) fn reports(&mut self) -> Vec<Request> {
+        assert_eq!(self.requests(), []);
+        std::mem::take(&mut self.told)
     }
 
     /// The flow that the broker is asked about.

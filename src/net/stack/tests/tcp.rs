@@ -196,6 +196,38 @@ fn a_host_that_does_not_read_any_more_is_a_reset() {
     assert!(open.is_gone());
 }
 
+/// A server refuses a request before it has read all of it, and closes: natively its answer can be read.
+#[test]
+fn what_a_host_said_before_it_stopped_reading_arrives_before_the_reset() {
+    for told_to_the_reader in [None, Some(ErrorKind::ConnectionReset)] {
+        let mut open = Open::new();
+        open.host.with(|host| {
+            host.incoming.push_back(b"413 Too Large".to_vec());
+            host.at_end = told_to_the_reader.is_none();
+            host.error = told_to_the_reader;
+            host.error_once = Some(ErrorKind::ConnectionReset);
+        });
+        open.say("", b"more and more");
+        let segments = open.guest.segments();
+        assert_eq!(segments.iter().flat_map(|segment| segment.data.clone()).collect::<Vec<_>>(), b"413 Too Large");
+        assert_eq!(segments.iter().map(|segment| (segment.rst, segment.fin)).next_back(), Some((true, false)));
+        assert!(open.is_gone());
+    }
+}
+
+#[test]
+fn a_host_that_ended_and_then_stops_reading_is_a_reset() {
+    let mut open = Open::new();
+    open.host.with(|host| host.at_end = true);
+    open.ready();
+    assert!(open.guest.segments()[0].fin);
+    open.ack += 1;
+    open.host.with(|host| host.error = Some(ErrorKind::BrokenPipe));
+    open.say("", b"anyone?");
+    assert!(open.guest.segments()[0].rst);
+    assert!(open.is_gone());
+}
+
 /// RFC 5961 §3.2: what is not in the window is not meant.
 #[test]
 fn a_reset_from_elsewhere_is_none() {
