@@ -70,6 +70,16 @@ fn what_is_allowed_is_reached_and_nothing_else() {
 }
 
 /// The probes of the test above work: allowed, each is answered.
+/// The bottle ends right after it.
+#[test]
+fn the_last_thing_that_was_refused_is_told() {
+    in_a_network(|| {
+        let bottle = Bottle::new().with(&["--allow", "192.0.2.10:443"]);
+        let finished = bottle.run(&["ping", "-c1", "-W5", "192.0.2.11"]).exits(1);
+        finished.complains(&["egress: 1 refused: 192.0.2.11/icmp"]);
+    });
+}
+
 #[test]
 fn what_was_refused_is_reached_when_it_is_named() {
     in_a_network(|| {
