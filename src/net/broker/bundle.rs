@@ -25,7 +25,8 @@ impl BundleError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Shared { path, .. } => Some(format!("`chmod 700 {}`", path.display())),
+            // Not a chmod of what others may need as it is.
+            Self::Shared { .. } => Some("make a directory of its own: `mkdir -m 700 DIR`".to_owned()),
             Self::Owner { .. } => {
                 Some("use a directory of your own: who can write to it can pose as a gateway".to_owned())
             }

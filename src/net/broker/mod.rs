@@ -30,6 +30,8 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
+/// How often the log is looked at for what it owes.
+const LOG_PERIOD: Duration = Duration::from_secs(5);
 /// Requests taken before other tasks of the launcher have their turn.
 const TURN: u32 = 32;
 /// Questions to the stack that are under way at a time.
@@ -216,9 +218,12 @@ impl Broker {
     /// When the monitor does what no monitor of ours does. The bottle is to end then.
     pub async fn serve(mut self) -> Result<(), BrokerError> {
         let mut taken = 0u32;
+        let mut owed = tokio::time::interval(LOG_PERIOD);
+        owed.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let served = tokio::select! {
                 biased;
+                _ = owed.tick() => Ok(self.with_ledger(|ledger| ledger.catch_up(Instant::now()))),
                 Some(connected) = self.connecting.join_next() => self.pass(connected?).await,
                 request = receive(&self.socket) => match request? {
                     Some(request) => self.take(request).await,

@@ -71,6 +71,7 @@ struct Share {
     lines: Rate,
     bytes_left: u64,
     left_out: u64,
+    unwritten: u64,
     /// The last line was cut short: the next one begins with its end.
     torn: bool,
     bursts: HashMap<(&'static str, Destination), Pending>,
@@ -146,6 +147,17 @@ impl EgressLog {
         self.failures.burst(&self.file, event, to, reason, count, now);
     }
 
+    pub(super) fn catch_up(&mut self, now: Instant) {
+        for share in [&mut self.connections, &mut self.failures, &mut self.refusals] {
+            share.sweep(&self.file, now);
+        }
+    }
+
+    /// What is not in the file because it could not be written, a full disk for one.
+    pub(super) fn unwritten(&self) -> u64 {
+        [&self.connections, &self.failures, &self.refusals].map(|share| share.unwritten).iter().sum()
+    }
+
     pub(super) fn finish(&mut self, now: Instant) {
         for share in [&mut self.connections, &mut self.failures, &mut self.refusals] {
             share.finish(&self.file, now);
@@ -156,7 +168,16 @@ impl EgressLog {
 impl Share {
     fn new(name: &'static str, lines: Pace, now: Instant) -> Self {
         let lines = Rate::new(lines.a_second, lines.at_once, now);
-        Self { name, lines, bytes_left: BYTES_MAX, left_out: 0, torn: false, bursts: HashMap::new(), swept: now }
+        Self {
+            name,
+            lines,
+            bytes_left: BYTES_MAX,
+            left_out: 0,
+            unwritten: 0,
+            torn: false,
+            bursts: HashMap::new(),
+            swept: now,
+        }
     }
 
     fn burst(&mut self, file: &File, event: &'static str, to: Destination, reason: &str, count: u64, now: Instant) {
@@ -243,6 +264,7 @@ impl Share {
                 Ok(written) => self.torn |= written > 0,
                 Err(_) => {}
             }
+            self.unwritten = self.unwritten.saturating_add(count);
         }
         self.left_out = self.left_out.saturating_add(count);
     }

@@ -40,6 +40,18 @@ fn a_burst_is_two_lines() {
 }
 
 #[test]
+fn a_burst_that_is_over_is_told_although_nothing_follows() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, mut log) = log(directory.path());
+    let begin = Instant::now();
+    (0..10).for_each(|_| log.refused(to(53), "not allowed", 1, begin));
+    log.catch_up(begin + BURST / 2);
+    assert_eq!(lines(&path).len(), 1);
+    log.catch_up(begin + BURST);
+    assert_eq!(lines(&path).last().unwrap()["count"], 9);
+}
+
+#[test]
 fn a_flood_of_destinations_is_bounded_and_what_is_left_out_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let (path, mut log) = log(directory.path());
@@ -97,7 +109,8 @@ fn the_file_stops_growing_and_so_does_a_full_disk() {
     assert!(fs::metadata(&path).unwrap().len() <= 300);
     let mut full = EgressLog::to_file(OpenOptions::new().write(true).open("/dev/full").unwrap(), Instant::now());
     full.connected(to(443), "direct", Instant::now());
-    assert_eq!(full.connections.left_out, 1);
+    assert_eq!((full.connections.left_out, full.unwritten()), (1, 1));
+    assert_eq!(log.unwritten(), 0, "that was a limit of ours");
 }
 
 #[test]

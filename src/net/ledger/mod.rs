@@ -171,6 +171,13 @@ impl Ledger {
         }
     }
 
+    /// Writes what the log owes of bursts that are over: call it now and then.
+    pub fn catch_up(&mut self, now: Instant) {
+        if let Some(log) = &mut self.log {
+            log.catch_up(now);
+        }
+    }
+
     /// Writes what the log still owes.
     pub fn finish(&mut self) {
         if let Some(log) = &mut self.log {
@@ -194,6 +201,7 @@ impl Ledger {
             let more = self.refused.destinations().saturating_sub(SHOWN);
             match (more, self.refused.elsewhere()) {
                 (0, 0) => {}
+                (1, 0) => names.push("and another destination".to_owned()),
                 (more, 0) => names.push(format!("and {more} other destinations")),
                 (more, _) => names.push(format!("and over {more} other destinations")),
             }
@@ -208,6 +216,10 @@ impl Ledger {
         }
         if self.counts.busy > 0 {
             parts.push(format!("{} put off by a limit", self.counts.busy));
+        }
+        let unwritten = self.log.as_ref().map_or(0, EgressLog::unwritten);
+        if unwritten > 0 {
+            parts.push(format!("the egress log could not be written, and lacks {unwritten} of these"));
         }
         (!parts.is_empty()).then(|| format!("egress: {}", parts.join("; ")))
     }
