@@ -58,15 +58,15 @@ impl Opener<'_> {
     fn path(&self, given: &Path) -> Result<Artifact, ImageError> {
         let failed = |source| ImageError::Io { action: "open", path: given.to_owned(), source };
         let (path, name) = named::split(given);
-        let path = &path.canonicalize().map_err(failed)?;
         let metadata = path.metadata().map_err(failed)?;
-        if metadata.is_file() {
-            return self.archive_file(path, name);
-        }
-        if !metadata.is_dir() {
-            // A fifo, or what a shell makes of `<(command)`.
+        if !metadata.is_file() && !metadata.is_dir() {
+            // A fifo, or what a shell makes of `<(command)`: behind /dev/fd is no path that could be made canonical.
             let stream = File::open(path).map_err(failed)?;
             return self.stream(stream, path, failed);
+        }
+        let path = &path.canonicalize().map_err(failed)?;
+        if metadata.is_file() {
+            return self.archive_file(path, name);
         }
         if is_layout(path) {
             return self.layout(path, name);

@@ -249,6 +249,24 @@ fn an_artifact_comes_through_standard_input_too() {
     failed(&child.wait_with_output().unwrap(), &["standard input", "cut short", "hint: "]);
 }
 
+/// `pack <(command)`, and a pipe under a name of its own.
+#[test]
+fn an_image_comes_through_a_pipe_that_has_a_path() {
+    let place = Place::new();
+    let digest = place.succeeds(&["pack", "root", "-o", "a.bottle"]);
+    let pipes = [
+        "exec $0 pack <(cat a.bottle) -o b.bottle",
+        "cat a.bottle | $0 pack /dev/stdin -o c.bottle",
+        "mkfifo pipe && { cat a.bottle >pipe & } && $0 pack pipe -o d.bottle",
+    ];
+    for script in pipes {
+        let mut bash = Command::new("bash");
+        let bash = bash.args(["-c", script, PROGRAM]).current_dir(place.0.path());
+        let output = bash.env("XDG_CACHE_HOME", place.path("cache")).output().unwrap();
+        assert_eq!(succeeded(&output), digest, "{script}");
+    }
+}
+
 #[test]
 fn an_image_is_not_packed_over_itself_nor_onto_a_stream() {
     let place = Place::new();
