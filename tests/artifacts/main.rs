@@ -348,6 +348,22 @@ fn the_cache_is_listed_inspected_by_name_and_pruned() {
     assert_eq!(place.json(&["images", "--json"]), serde_json::json!([]));
 }
 
+#[test]
+fn a_damaged_image_of_the_cache_is_told_how_to_get_rid_of() {
+    let place = Place::new();
+    place.cache_it("root");
+    let listed = place.json(&["images", "--json"]);
+    let (digest, path) = (listed[0]["digest"].as_str().unwrap(), listed[0]["path"].as_str().unwrap());
+    let mut bytes = fs::read(path).unwrap();
+    bytes[9000] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let way_out = format!("hint: `bottle-vmm images rm {}`", &digest[7..19]);
+    failed_with(1, &place.run(&["inspect", "--verify", "root"]), &["the first at byte 8192", &way_out]);
+    assert_eq!(place.succeeds(&["pack", "root", "-o", "a.bottle"]).trim_end(), digest);
+    place.succeeds(&["inspect", "--verify", "a.bottle"]);
+    assert_eq!(place.json(&["images", "--json"]), serde_json::json!([]));
+}
+
 /// As in `docker save … >x.tar; bottle-vmm run --image x.tar`: too young to be known again without being read, but nameless it is not.
 #[test]
 fn an_image_that_was_written_a_moment_ago_goes_by_its_name() {
