@@ -32,7 +32,13 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode, Failure> {
     if args.verify {
         let progress = progress::of(args.progress, args.json);
         let path = artifact.path().to_owned();
-        artifact.verify(&*progress).map_err(|source| judged(ImageError::Artifact { path, source }))?;
+        artifact.verify(&*progress).map_err(|source| {
+            let failure = judged(ImageError::Artifact { path, source });
+            match Cache::open_default() {
+                Ok(cache) if cache.keeps(&artifact) => failure.with_hint(of_cached(&artifact)),
+                _ => failure,
+            }
+        })?;
     }
     if args.json {
         let verified = args.verify.then_some(true);
@@ -40,6 +46,12 @@ pub fn run(args: &InspectArgs) -> Result<ExitCode, Failure> {
     }
     print(&artifact, args.verify)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The way out where the damaged one is not the user's to copy.
+fn of_cached(artifact: &Artifact) -> String {
+    let short: String = artifact.digest().hex().chars().take(12).collect();
+    format!("`bottle-vmm images rm {short}` removes it from the cache; the next `run` or `pack` makes it anew")
 }
 
 fn judged(error: ImageError) -> Failure {

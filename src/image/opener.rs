@@ -58,15 +58,15 @@ impl Opener<'_> {
     fn path(&self, given: &Path) -> Result<Artifact, ImageError> {
         let failed = |source| ImageError::Io { action: "open", path: given.to_owned(), source };
         let (path, name) = named::split(given);
-        let path = &path.canonicalize().map_err(failed)?;
         let metadata = path.metadata().map_err(failed)?;
-        if metadata.is_file() {
-            return self.archive_file(path, name);
-        }
-        if !metadata.is_dir() {
-            // A fifo, or what a shell makes of `<(command)`.
+        if !metadata.is_file() && !metadata.is_dir() {
+            // A fifo, or what a shell makes of `<(command)`: behind /dev/fd is no path that could be made canonical.
             let stream = File::open(path).map_err(failed)?;
             return self.stream(stream, path, failed);
+        }
+        let path = &path.canonicalize().map_err(failed)?;
+        if metadata.is_file() {
+            return self.archive_file(path, name);
         }
         if is_layout(path) {
             return self.layout(path, name);
@@ -78,7 +78,7 @@ impl Opener<'_> {
         let failed = |source| ImageError::Io { action: "open", path: path.to_owned(), source };
         let look = || Key::of_file(path).map(|key| key.of_image(name)).map_err(failed);
         let key = look()?;
-        if let Some(image) = self.cache.recall(&key) {
+        if let Some(image) = self.taken(self.cache.recall(&key))? {
             return Ok(image);
         }
         let file = File::open(path).map_err(failed)?;
@@ -101,7 +101,7 @@ impl Opener<'_> {
         let name = held.name.display().to_string();
         let id = parts::parse_digest(&name, held.id)?;
         let key = Key::of_held(held.name, &id);
-        if let Some(image) = self.cache.recall(&key).or_else(|| self.cache.load(&id)) {
+        if let Some(image) = self.taken(self.cache.recall(&key).or_else(|| self.cache.load(&id)))? {
             return Ok(image);
         }
         let exported = self.draft()?.into_file();
@@ -246,17 +246,33 @@ impl Opener<'_> {
         source: impl FnOnce() -> Result<(Tree, C), ImageError>,
     ) -> Result<Artifact, ImageError> {
         let Identity::Known(id) = identity else { return self.make_new(identity, about, unchanged, source()?) };
-        let known = || self.cache.load(&id).map(|image| unchanged().map(|()| image));
-        if let Some(image) = known() {
-            return image;
+        let known = || match self.cache.load(&id) {
+            Some(image) => unchanged().and_then(|()| self.taken(Some(image))),
+            None => Ok(None),
+        };
+        if let Some(image) = known()? {
+            return Ok(image);
         }
         if matches!(self.target, Target::File(_)) {
             return self.make_new(identity, about, unchanged, source()?);
         }
         let _lock = self.cache.lock(&id)?;
-        match known() {
-            Some(image) => image,
+        match known()? {
+            Some(image) => Ok(image),
             None => self.make_new(identity, about, unchanged, source()?),
+        }
+    }
+
+    /// An image of the cache, where it is wanted. One that turns out to be damaged when it is copied is dropped, as if it had not been there.
+    fn taken(&self, cached: Option<Artifact>) -> Result<Option<Artifact>, ImageError> {
+        let (Some(image), Target::File(output)) = (&cached, &self.target) else { return Ok(cached) };
+        match output.copy(image, self.progress) {
+            Ok(copy) => Ok(Some(copy)),
+            Err(ImageError::Artifact { path, .. } | ImageError::Changed { path }) if path == image.path() => {
+                self.cache.drop_damaged(image);
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -318,7 +334,7 @@ impl Opener<'_> {
         key: &Key,
         make: impl FnOnce() -> Result<Artifact, ImageError>,
     ) -> Result<Artifact, ImageError> {
-        if let Some(image) = self.cache.recall(key) {
+        if let Some(image) = self.taken(self.cache.recall(key))? {
             return Ok(image);
         }
         let image = make()?;

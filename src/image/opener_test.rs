@@ -49,6 +49,30 @@ fn a_cache_that_was_damaged_is_mended() {
     }
 }
 
+/// Damage that only who reads all of it sees: `pack` copies no such thing, and is not kept from packing by it.
+#[test]
+fn a_damaged_root_in_the_cache_is_dropped_by_who_packs() {
+    let place = Place::new();
+    fs::write(place.path("image"), docker_archive(&layers())).unwrap();
+    fs::copy(place.path("image"), place.path("again")).unwrap();
+    std::thread::sleep(Duration::from_millis(60));
+    // One is remembered as a source, the other known by its configuration alone.
+    for name in ["image", "again"] {
+        let made = place.open_path("image").unwrap();
+        let (good, cached) = (whole(&made), made.path().to_owned());
+        let mut bad = good.clone();
+        bad[5000] ^= 1;
+        fs::remove_file(&cached).unwrap();
+        fs::write(&cached, &bad).unwrap();
+        assert_eq!(recall(&place.path(name), &place.cache).is_some(), name == "image");
+        let output = Output::new(&place.path("x.bottle"), true);
+        let packed = pack(&Source::Path(place.path(name)), &output, &place.cache, &Silent).unwrap();
+        packed.verify(&Silent).unwrap();
+        assert!(whole(&packed) == good, "{name}");
+        assert!(!cached.exists(), "nobody is to take it for good");
+    }
+}
+
 #[test]
 fn many_at_once_make_one_image() {
     let place = Place::new();

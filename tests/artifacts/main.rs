@@ -249,6 +249,24 @@ fn an_artifact_comes_through_standard_input_too() {
     failed(&child.wait_with_output().unwrap(), &["standard input", "cut short", "hint: "]);
 }
 
+/// `pack <(command)`, and a pipe under a name of its own.
+#[test]
+fn an_image_comes_through_a_pipe_that_has_a_path() {
+    let place = Place::new();
+    let digest = place.succeeds(&["pack", "root", "-o", "a.bottle"]);
+    let pipes = [
+        "exec $0 pack <(cat a.bottle) -o b.bottle",
+        "cat a.bottle | $0 pack /dev/stdin -o c.bottle",
+        "mkfifo pipe && { cat a.bottle >pipe & } && $0 pack pipe -o d.bottle",
+    ];
+    for script in pipes {
+        let mut bash = Command::new("bash");
+        let bash = bash.args(["-c", script, PROGRAM]).current_dir(place.0.path());
+        let output = bash.env("XDG_CACHE_HOME", place.path("cache")).output().unwrap();
+        assert_eq!(succeeded(&output), digest, "{script}");
+    }
+}
+
 #[test]
 fn an_image_is_not_packed_over_itself_nor_onto_a_stream() {
     let place = Place::new();
@@ -327,6 +345,22 @@ fn the_cache_is_listed_inspected_by_name_and_pruned() {
     place.fails(&["images", "rm", "root"], &["no image is called `root`"]);
     place.cache_it("root");
     assert!(place.succeeds(&["images", "prune"]).contains("removed"));
+    assert_eq!(place.json(&["images", "--json"]), serde_json::json!([]));
+}
+
+#[test]
+fn a_damaged_image_of_the_cache_is_told_how_to_get_rid_of() {
+    let place = Place::new();
+    place.cache_it("root");
+    let listed = place.json(&["images", "--json"]);
+    let (digest, path) = (listed[0]["digest"].as_str().unwrap(), listed[0]["path"].as_str().unwrap());
+    let mut bytes = fs::read(path).unwrap();
+    bytes[9000] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let way_out = format!("hint: `bottle-vmm images rm {}`", &digest[7..19]);
+    failed_with(1, &place.run(&["inspect", "--verify", "root"]), &["the first at byte 8192", &way_out]);
+    assert_eq!(place.succeeds(&["pack", "root", "-o", "a.bottle"]).trim_end(), digest);
+    place.succeeds(&["inspect", "--verify", "a.bottle"]);
     assert_eq!(place.json(&["images", "--json"]), serde_json::json!([]));
 }
 

@@ -82,6 +82,12 @@ impl Cache {
         Ok(())
     }
 
+    /// Removes what was found to be damaged. Bottles that run on it keep what they have.
+    pub(crate) fn drop_damaged(&self, artifact: &Artifact) {
+        // What cannot be removed is found to be damaged again.
+        let _kept = self.discard(artifact.path(), true);
+    }
+
     /// Removes all artifacts but the `keep` that were used last and those that bottles run on, and what else is of no use.
     pub fn prune(&self, keep: usize, dry_run: bool) -> Result<Pruned, ImageError> {
         let (mut entries, mut stale) = self.look_through()?;
