@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 
-use super::config::{ConfigDocument, ImageConfig};
+use super::config::{ConfigDocument, ImageConfig, nullable};
 use super::digest::Digest;
 use super::error::ImageError;
 use super::layer::Layer;
@@ -159,14 +159,14 @@ struct Platform {
 
 #[derive(Debug, Deserialize)]
 struct Index {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     manifests: Vec<Descriptor>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Manifest {
     config: Descriptor,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     layers: Vec<Descriptor>,
 }
 

@@ -91,7 +91,8 @@ impl Compression {
         range.part(0, 6).read_to_end(&mut magic)?;
         Ok(match magic.as_slice() {
             [0x1f, 0x8b, ..] => Self::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            // A frame, or one to be skipped (RFC 8878 §3.1.2), with which parallel compressors begin.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             [0xfd, b'7', b'z', b'X', b'Z', 0] => Self::Unsupported("xz"),
             [b'B', b'Z', b'h', ..] => Self::Unsupported("bzip2"),
             [0x04, 0x22, 0x4d, 0x18, ..] => Self::Unsupported("lz4"),

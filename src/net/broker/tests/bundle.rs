@@ -36,9 +36,7 @@ fn the_bundles_ports_are_sockets_of_a_directory() {
 fn only_a_directory_of_ones_own_is_a_bundle() {
     let open = directory(0o750);
     let error = BundleDirectory::open(open.path()).unwrap_err();
-    assert!(
-        matches!(error, BundleError::Shared { mode: 0o750, .. }) && error.hint().unwrap().contains("mkdir -m 700")
-    );
+    assert!(matches!(error, BundleError::Shared { mode: 0o750, .. }) && error.hint().unwrap().contains("mkdir -m 700"));
     let private = directory(0o700);
     let link = open.path().join("link");
     std::os::unix::fs::symlink(private.path(), &link).unwrap();
