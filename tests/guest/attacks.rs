@@ -3,10 +3,12 @@
 //!
 //! Each probe is tried under three plans. What a plan does not allow must not be heard, and what it does must be, or a probe shows nothing.
 
-use crate::bottle::{Bottle, Finished};
+use crate::bottle::{Bottle, Finished, Refused, report};
+use crate::disguises::disguise;
 use crate::processes::{children, resident_kib};
+use crate::refusals::SPOILT;
 use crate::setup::{attack_root, kernels};
-use crate::world::{Recorder, in_a_world};
+use crate::world::{Recorder, Said, in_a_world};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -33,19 +35,23 @@ pub enum Needs {
 use Needs::{AMiracle, AName, ARange, TheOne};
 
 /// The only place that the narrow plan allows. 192.168.156.0/24 is the network of a bottle named `demo` (src/net/subnet.rs).
-const ONE: &str = "203.0.113.10:443/tcp";
-const THE_ONE: &str = "203.0.113.10:443";
+pub const ONE: &str = "203.0.113.10:443/tcp";
+pub const THE_ONE: &str = "203.0.113.10:443";
 
 /// A probe, what it needs, and what is heard if it gets through.
 type Probe = (&'static str, Needs, &'static str);
 
-const TO_OTHERS: [Probe; 12] = [
+/// `http` and `hello` name the one place, wherever they go.
+const TO_OTHERS: [Probe; 15] = [
     ("syn 203.0.113.10:443", TheOne, ONE),
+    ("http 203.0.113.10:443", TheOne, ONE),
+    ("hello 203.0.113.10:443", TheOne, ONE),
     ("syn 203.0.113.11:443", ARange, "203.0.113.11:443/tcp"),
     ("syn 203.0.113.10:444", ARange, "203.0.113.10:444/tcp"),
     ("query 203.0.113.10:443", ARange, "203.0.113.10:443/udp"),
     ("http 203.0.113.12:80", ARange, "203.0.113.12:80/tcp"),
     ("hello 203.0.113.12:443", ARange, "203.0.113.12:443/tcp"),
+    ("early 203.0.113.12:80", ARange, "203.0.113.12:80/tcp"),
     ("query 8.8.8.8:53", ARange, "8.8.8.8:53/udp"),
     ("syn 8.8.8.8:53", ARange, "8.8.8.8:53/tcp"),
     ("query 1.1.1.1:53", ARange, "1.1.1.1:53/udp"),
@@ -54,15 +60,19 @@ const TO_OTHERS: [Probe; 12] = [
     ("syn 203.0.113.10:0", AMiracle, ""),
 ];
 
-const TO_THE_HOST: [Probe; 10] = [
+/// `mapped` is `::ffff:a.b.c.d` in the guest's kernel, which makes IPv4 of it; `as-mapped` in frames of IPv6.
+const TO_THE_HOST: [Probe; 13] = [
     ("syn 127.0.0.1:80", AName, "127.0.0.1:80/tcp"),
     ("syn 127.0.0.1:8080", AName, "127.0.0.1:8080/tcp"),
     ("query 127.0.0.1:8080", AName, "127.0.0.1:8080/udp"),
     ("syn 127.99.0.1:8080", AName, "127.99.0.1:8080/tcp"),
     ("syn 198.51.100.2:8080", AName, "198.51.100.2:8080/tcp"),
     ("query 198.51.100.2:8080", AName, "198.51.100.2:8080/udp"),
-    ("mapped 127.0.0.1:8080", AMiracle, ""),
-    ("mapped 203.0.113.10:443", AMiracle, ""),
+    ("mapped 198.51.100.2:8080", AName, "198.51.100.2:8080/tcp"),
+    ("mapped 203.0.113.11:443", ARange, "203.0.113.11:443/tcp"),
+    ("mapped 203.0.113.10:443", TheOne, ONE),
+    ("as-mapped 127.0.0.1:8080", AMiracle, ""),
+    ("as-mapped 203.0.113.10:443", AMiracle, ""),
     ("syn 192.168.156.1:8080", AMiracle, ""),
     ("syn 0.0.0.0:8080", AMiracle, ""),
 ];
@@ -98,53 +108,8 @@ const TO_NOBODY: [&str; 17] = [
     "solicit 0.0.0.0",
 ];
 
-/// Forms of what would open a connection to [`ONE`] if it were not spoilt.
-const SPOILT: [&str; 44] = [
-    "from-stranger",
-    "from-neighbour",
-    "from-loopback",
-    "from-itself",
-    "from-nobody",
-    "from-other-link",
-    "to-other-link",
-    "to-every-link",
-    "record-route",
-    "source-route",
-    "router-alert",
-    "fragment-first",
-    "fragment-later",
-    "fragment-last",
-    "pieces",
-    "version",
-    "header-short",
-    "header-long",
-    "length-long",
-    "length-longest",
-    "length-short",
-    "length-none",
-    "tcp-header-short",
-    "tcp-header-long",
-    "tcp-cut",
-    "cut",
-    "checksum",
-    "in-ip",
-    "in-gre",
-    "in-ipv6-in-ip",
-    "sctp",
-    "udp-lite",
-    "in-vlan",
-    "in-two-vlans",
-    "in-802.3",
-    "as-ipv6",
-    "as-arp",
-    "null",
-    "ack",
-    "syn-ack",
-    "syn-fin",
-    "syn-rst",
-    "xmas",
-    "pong",
-];
+/// Destinations of many at once are not asked for, and get no answer.
+const FOR_ALL: [&str; 3] = ["0.0.0.0:8080", "255.255.255.255:80", "224.0.0.1:80"];
 
 fn probes() -> impl Iterator<Item = Probe> {
     TO_OTHERS.into_iter().chain(TO_THE_HOST).chain(TO_OTHER_BOTTLES).chain(TO_NOBODY.map(|probe| (probe, AMiracle, "")))
@@ -174,15 +139,37 @@ pub fn meant(plan: Needs) -> Vec<String> {
     meant
 }
 
+/// What is said to those who are reached, to the byte.
+fn meant_to_be_said(plan: Needs) -> Vec<Said> {
+    let said = |(probe, _, place): Probe| Some((place.to_owned(), disguise(probe.split(' ').next()?)?.to_vec()));
+    let mut said: Vec<_> = probes().filter(|(_, needs, _)| *needs <= plan).filter_map(said).collect();
+    said.sort();
+    said
+}
+
+/// What comes back: a reset where a connection is refused, and what the connections of the guest's own kernel come to.
+fn meant_to_be_answered(plan: Needs) -> BTreeSet<String> {
+    let answer = |(probe, needs, _): Probe| match (probe.split_once(' ').unwrap(), needs <= plan) {
+        (("syn" | "early", to), through) if !FOR_ALL.contains(&to) => {
+            vec![format!("{} {to}", if through { "syn" } else { "reset" })]
+        }
+        (("http" | "hello" | "mapped", to), through) => {
+            let (answer, outcome) = if through { ("syn", "greeted") } else { ("reset", "refused") };
+            vec![format!("{answer} {to}"), format!("{outcome} {probe}")]
+        }
+        _ => vec![],
+    };
+    probes().flat_map(answer).collect()
+}
+
 /// Tries everything, and in the end what is always allowed, which has to work still.
 pub fn attacked(bottle: Bottle, options: &[&str]) -> Finished {
-    let spoilt = SPOILT.map(|form| format!("{form} {THE_ONE}"));
     let last = format!("connect {THE_ONE}");
-    let tries = probes().map(|(probe, _, _)| probe).chain(spoilt.iter().map(String::as_str)).chain([last.as_str()]);
+    let tries = probes().map(|(probe, _, _)| probe).chain(SPOILT.map(|(probe, _)| probe)).chain([last.as_str()]);
     demo(bottle).with(options).run(&["attack"].into_iter().chain(tries).collect::<Vec<_>>())
 }
 
-fn demo(bottle: Bottle) -> Bottle {
+pub fn demo(bottle: Bottle) -> Bottle {
     bottle.with(&["--name", "demo", "--image", attack_root().to_str().unwrap()])
 }
 
@@ -193,6 +180,7 @@ fn hold(recorder: &Recorder, level: Needs, try_all: impl Fn(&[&str]) -> Finished
         let options: Vec<_> = ["--kernel", kernel].into_iter().chain(options.iter().map(String::as_str)).collect();
         let finished = try_all(&options);
         assert_eq!(recorder.heard(), meant(level), "{kernel}, {level:?}: {finished:?}");
+        assert_eq!(recorder.said(), meant_to_be_said(level), "{kernel}, {level:?}: {finished:?}");
     }
 }
 
@@ -206,15 +194,19 @@ fn a_name_lets_out_what_it_names_and_the_log_has_the_rest() {
             let finished = attacked(Bottle::new().with(&["--egress-log", log.to_str().unwrap()]), options).exits(0);
             let all: BTreeSet<String> = places().into_iter().map(str::to_owned).collect();
             assert_eq!(noted(&log, "connected"), [ONE.to_owned()].into());
-            assert!(noted(&log, "refused").is_superset(&all), "the spoilt ones to the one place as well: {finished:?}");
-            // Of the addresses that are asked for and greeted, only the gateway's is there; and the one connection was made.
-            finished.prints("arp 192.168.156.1\necho 192.168.156.1\nsyn 203.0.113.10:443\n")
+            assert!(noted(&log, "refused").is_superset(&all), "{finished:?}");
+            // Of the addresses that are asked for and pinged, only the gateway's is there; it says what is prohibited.
+            let answered =
+                ["arp 192.168.156.1", "echo 192.168.156.1", "unreachable 192.168.156.1", "reset 203.0.113.10:443"];
+            let answered = meant_to_be_answered(TheOne).into_iter().chain(answered.map(str::to_owned));
+            let answered: BTreeSet<_> = answered.map(|line| line + "\n").collect();
+            finished.prints(&answered.into_iter().collect::<String>())
         });
     });
 }
 
 /// The destinations of an egress log's lines of a kind.
-fn noted(log: &Path, event: &str) -> BTreeSet<String> {
+pub fn noted(log: &Path, event: &str) -> BTreeSet<String> {
     let lines = fs::read_to_string(log).unwrap();
     let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let place = |line: serde_json::Value| {
@@ -276,7 +268,7 @@ fn a_flood_and_noise_leave_a_bottle_that_works_and_processes_that_are_no_larger(
         for kernel in kernels().both() {
             let script = format!(
                 "attack 'connect {THE_ONE}' >/dev/null && echo works; read next; \
-                 attack 'noise 198.18.0.1:9' 'giant 198.18.0.1:9' 'flood 203.0.113.11:443' 'flood {THE_ONE}' \
+                 attack 'flood 203.0.113.11:443' 'flood {THE_ONE}' 'noise 198.18.0.1:9' 'giant 198.18.0.1:9' \
                  'connect {THE_ONE}' >/dev/null && echo works; read next"
             );
             let bottle = demo(Bottle::new()).with(&["-i", "--kernel", kernel, "--allow", ONE]);
@@ -289,8 +281,11 @@ fn a_flood_and_noise_leave_a_bottle_that_works_and_processes_that_are_no_larger(
             let (mut stdin, stdout) = (launcher.stdin.take().unwrap(), launcher.stdout.take().unwrap());
             let mut lines = BufReader::new(stdout).lines();
             let mut sizes = Vec::new();
-            for _ in ["before", "after"] {
+            for when in ["before", "after"] {
                 assert_eq!(lines.next().unwrap().unwrap(), "works", "{kernel}");
+                if when == "after" {
+                    check_flood(&report("demo"));
+                }
                 sizes.push([launcher.id(), children(launcher.id())[0]].map(resident_kib));
                 stdin.write_all(b"\n").unwrap();
             }
@@ -302,4 +297,15 @@ fn a_flood_and_noise_leave_a_bottle_that_works_and_processes_that_are_no_larger(
             assert_eq!(recorder.heard().into_iter().collect::<BTreeSet<_>>(), [ONE.to_owned()].into());
         }
     });
+}
+
+/// All of both floods has reached the stack, and what became of it is known: denied, or more than may be asked at a time; and where it is
+/// allowed, connected or failed as well. A thousand may be being connected still.
+fn check_flood(report: &serde_json::Value) {
+    const FLOOD: u64 = 20_000;
+    let number = |field: &str| report[field].as_u64().unwrap();
+    let refused = Refused::of(report);
+    assert!(number("denied") > 0 && refused.count("203.0.113.11:443/tcp") >= FLOOD, "{report}");
+    let rest = number("connected") + number("failed") + number("busy");
+    assert!(rest > 1 && rest + refused.count(ONE) >= FLOOD - 1024, "{report}");
 }

@@ -1,6 +1,8 @@
 //! Says what to run in a bottle, and what came out.
 
 use crate::setup::{PROGRAM, kernels};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::process::{Child, Command, Output, Stdio};
@@ -135,5 +137,27 @@ impl Finished {
             assert!(self.stderr.contains(part), "`{part}` is missing in:\n{}", self.stderr);
         }
         self
+    }
+}
+
+/// What a running bottle's launcher says of its network.
+pub fn report(name: &str) -> Value {
+    let asked = Command::new(PROGRAM).args(["egress", name, "--json"]).output().unwrap();
+    serde_json::from_slice(&Finished::of(asked).exits(0).quietly().stdout).unwrap()
+}
+
+/// Of a report, how often something was refused to a destination such as `192.0.2.1:443/tcp`, and why the last time.
+#[derive(Debug, Default, PartialEq)]
+pub struct Refused(pub BTreeMap<String, (u64, String)>);
+
+impl Refused {
+    pub fn of(report: &Value) -> Self {
+        let text = |tally: &Value, field: &str| tally[field].as_str().unwrap().to_owned();
+        let line = |tally: &Value| (text(tally, "shown"), (tally["count"].as_u64().unwrap(), text(tally, "detail")));
+        Self(report["refused_to"].as_array().unwrap().iter().map(line).collect())
+    }
+
+    pub fn count(&self, destination: &str) -> u64 {
+        self.0.get(destination).map_or(0, |(count, _)| *count)
     }
 }

@@ -1,11 +1,12 @@
 //! What a guest reaches, and what it does not. Everything happens in a network namespace of the test's own, where the probed addresses
 //! are the test's: a leak is seen by a listener, and hurts nobody.
 
-use crate::bottle::{Bottle, Finished, guest_test};
-use crate::setup::PROGRAM;
+use crate::attacks::noted;
+use crate::bottle::{Bottle, Finished, guest_test, report};
+use crate::setup::{PROGRAM, attack_root};
 use nix::sched::{CloneFlags, unshare};
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
@@ -43,6 +44,11 @@ fn silent(address: &str) -> TcpListener {
 
 fn nobody_came(listener: &TcpListener) {
     assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+fn nothing_came(socket: &UdpSocket) {
+    socket.set_nonblocking(true).unwrap();
+    assert_eq!(socket.recv(&mut [0; 16]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }
 
 const TRY: &str = "timeout 20 nc";
@@ -106,19 +112,34 @@ fn a_range_does_not_mean_the_host_itself() {
     });
 }
 
+/// Its four ports, of TCP; beside each there is somebody as well.
 #[test]
 fn a_bundle_at_an_address_has_its_ports_only() {
+    let root = attack_root();
     in_a_network(|| {
-        ["192.0.2.10:8888", "192.0.2.10:9420", "192.0.2.10:9100"].into_iter().for_each(greeter);
-        let other = silent("192.0.2.10:22");
-        let script = format!("for port in 8888 9420 9100 22; do {TRY} 192.0.2.10 $port </dev/null; done; true");
-        Bottle::new()
-            .with(&["--bundle", "external=192.0.2.10"])
-            .run(&["sh", "-c", &script])
-            .exits(0)
-            .prints(&"hello\n".repeat(3))
-            .complains(&["egress: 1 refused: 192.0.2.10:22/tcp"]);
-        nobody_came(&other);
+        let ports = [8888, 9418, 9420, 9100];
+        ports.iter().for_each(|port| greeter(&format!("192.0.2.10:{port}")));
+        let beside = [22, 8887, 8889, 9099, 9101, 9417, 9419, 9421];
+        let others = beside.map(|port| silent(&format!("192.0.2.10:{port}")));
+        let datagrams = ports.map(|port| UdpSocket::bind(("192.0.2.10", port)).unwrap());
+        let words = |ports: &[u16]| ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let script = format!(
+            "for port in {} {}; do {TRY} 192.0.2.10 $port </dev/null; done; \
+             for port in {}; do attack \"query 192.0.2.10:$port\" >/dev/null || echo failed; done; true",
+            words(&ports),
+            words(&beside),
+            words(&ports),
+        );
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let options = ["--bundle", "external=192.0.2.10", "--egress-log", log.path().to_str().unwrap()];
+        let options = [&options[..], &["--image", root.to_str().unwrap()]].concat();
+        let finished = Bottle::new().with(&options).run(&["sh", "-c", &script]).exits(0);
+        finished.prints(&"hello\n".repeat(4)).complains(&["egress: 12 refused: "]);
+        let refused = beside.map(|port| format!("192.0.2.10:{port}/tcp"));
+        let refused = refused.into_iter().chain(ports.map(|port| format!("192.0.2.10:{port}/udp")));
+        assert_eq!(noted(log.path(), "refused"), refused.collect());
+        others.iter().for_each(nobody_came);
+        datagrams.iter().for_each(nothing_came);
     });
 }
 
@@ -162,8 +183,7 @@ fn a_running_bottle_can_be_asked_and_its_log_tells_the_same() {
         let mut said = [0; 12];
         child.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
         assert_eq!(&said, b"hello\ntried\n");
-        let asked = Command::new(PROGRAM).args(["egress", "asked", "--json"]).output().unwrap();
-        let report: serde_json::Value = serde_json::from_slice(&Finished::of(asked).exits(0).quietly().stdout).unwrap();
+        let report = report("asked");
         assert_eq!((&report["connected"], &report["denied"]), (&1.into(), &1.into()), "{report}");
         assert_eq!(
             (&report["refused_to"][0]["address"], &report["refused_to"][0]["port"]),

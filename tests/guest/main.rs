@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on says where")]
 
 mod bottle;
+#[path = "programs/attack/disguises.rs"]
+mod disguises;
 #[path = "../home/mod.rs"]
 mod files;
 mod processes;
@@ -29,6 +31,7 @@ mod lifetime;
 mod measuring;
 mod merging;
 mod plans;
+mod refusals;
 mod sandbox;
 mod secrets;
 mod signals;

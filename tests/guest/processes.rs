@@ -50,3 +50,15 @@ pub fn resident_kib(process: u32) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
+
+/// Resident memory without the guest's, which is one mapping of at least `guest_mib`; for what has no guest it is all that is resident.
+pub fn own_kib(process: u32, guest_mib: u64) -> u64 {
+    let maps = fs::read_to_string(format!("/proc/{process}/smaps")).unwrap();
+    let kib = |line: &str, field: &str| line.strip_prefix(field)?.trim().trim_end_matches(" kB").parse::<u64>().ok();
+    let (mut own, mut size) = (0, 0);
+    for line in maps.lines() {
+        size = kib(line, "Size:").unwrap_or(size);
+        own += kib(line, "Rss:").filter(|_| size < guest_mib << 10).unwrap_or(0);
+    }
+    own
+}

@@ -142,7 +142,8 @@ pub fn traffic_root() -> PathBuf {
 /// The same with `attack`, the program that tries what a guest's root can try. It needs libraries, so cargo builds it, of the same
 /// profile as this test: the libraries are there.
 pub fn attack_root() -> PathBuf {
-    let sources = ["main.rs", "forms.rs", "wire.rs"].map(|file| format!("tests/guest/programs/attack/{file}"));
+    let sources =
+        ["main.rs", "disguises.rs", "forms.rs", "wire.rs"].map(|file| format!("tests/guest/programs/attack/{file}"));
     root_with("attack", &sources.each_ref().map(String::as_str), |program| {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--locked", "--example", "attack"]).current_dir(env!("CARGO_MANIFEST_DIR"));

@@ -3,7 +3,7 @@
 
 use crate::bottle::{Bottle, Finished};
 use crate::egress::in_a_network;
-use crate::processes::{children, descriptors, resident_kib};
+use crate::processes::{children, descriptors, own_kib};
 use crate::setup::{kernels, traffic_root};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
@@ -80,7 +80,7 @@ fn connections_leave_nothing_behind() {
                 "{line}"
             );
             let monitor = children(launcher.id())[0];
-            seen.push([launcher.id(), monitor].map(|process| (descriptors(process), resident_kib(process))));
+            seen.push([launcher.id(), monitor].map(|process| (descriptors(process), own_kib(process, 256))));
             stdin.write_all(b"\n").unwrap();
         }
         assert!(launcher.wait().unwrap().success());
@@ -88,8 +88,8 @@ fn connections_leave_nothing_behind() {
             let [(descriptors, kib), (descriptors_later, kib_later)] = [seen[0][process], seen[1][process]];
             // The last few connections may be about to be closed at either time.
             assert!(descriptors_later <= descriptors + 8, "{seen:?}");
-            // The monitor has the guest's memory in it, which grows by what the guest touches.
-            assert!(kib_later <= kib + (32 << 10), "{seen:?}");
+            // A KiB that each left behind would come to more.
+            assert!(kib_later <= kib + 2048, "{seen:?}");
         }
     });
 }
@@ -102,8 +102,7 @@ fn what_is_refused_is_refused_by_an_answer_on_both_kernels() {
             let closed = ["--kernel", kernel, "--allow", "192.0.2.10:9", "--allow", "203.0.113.0/24"];
             let script = "for to in '192.0.2.10 9' '192.0.2.11 443' '203.0.113.1 443' '192.168.255.255 1'; do \
                           timeout 20 nc $to </dev/null 2>&1; echo code $?; done; \
-                          ping -c 1 -W 20 192.0.2.10 | grep -c 'bytes from'; cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6; \
-                          echo x | timeout 20 nc -u 192.0.2.10 53; echo code $?";
+                          ping -c 1 -W 20 192.0.2.10 | grep -c 'bytes from'; cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6";
             let finished = run(bottle().with(&closed), script).exits(0);
             let text = finished.text();
             let lines: Vec<_> = text.lines().collect();
@@ -118,7 +117,7 @@ fn what_is_refused_is_refused_by_an_answer_on_both_kernels() {
             assert!(lines[4].contains("unreachable") || lines[4].contains("No route"), "{finished:?}");
             assert_eq!(lines[5], "code 1");
             assert!(lines[6].contains("refused") && lines[7] == "code 1", "{finished:?}");
-            assert_eq!(lines[8..], ["0", "1", "code 1"], "{finished:?}");
+            assert_eq!(lines[8..], ["0", "1"], "{finished:?}");
         }
     });
 }

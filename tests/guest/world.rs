@@ -9,11 +9,11 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket, sockopt};
 use std::collections::BTreeSet;
-use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::process::Command;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
 /// The host's own address on the link.
@@ -31,9 +31,10 @@ pub fn in_a_world(places: &[&str], body: impl FnOnce(&Recorder)) {
         let places: BTreeSet<(SocketAddrV4, &str)> = places.iter().map(|place| parse(place)).collect();
         let (own, others): (Vec<_>, Vec<_>) = places.into_iter().partition(|(at, _)| is_own(*at.ip()));
         let others: Vec<_> = others.into_iter().map(|(at, protocol)| (at, protocol.to_owned())).collect();
-        connect_to_a_world(others);
-        own.iter().for_each(|(at, protocol)| listen(*at, protocol));
-        body(&Recorder::start());
+        let (ear, said) = mpsc::channel();
+        connect_to_a_world(others, ear.clone());
+        own.iter().for_each(|(at, protocol)| listen(*at, protocol, &ear));
+        body(&Recorder::start(said));
     });
 }
 
@@ -51,7 +52,7 @@ fn ip(words: &str) {
 }
 
 /// A thread's namespace lasts as long as its listeners.
-fn connect_to_a_world(places: Vec<(SocketAddrV4, String)>) {
+fn connect_to_a_world(places: Vec<(SocketAddrV4, String)>, ear: Sender<Said>) {
     let (made, world) = mpsc::channel();
     let (linked, link) = mpsc::channel::<()>();
     let (ready, everyone) = mpsc::channel();
@@ -66,7 +67,7 @@ fn connect_to_a_world(places: Vec<(SocketAddrV4, String)>) {
         for address in places.iter().map(|(at, _)| *at.ip()).collect::<BTreeSet<_>>() {
             ip(&format!("addr add {address}/32 dev lo"));
         }
-        places.iter().for_each(|(at, protocol)| listen(*at, protocol));
+        places.iter().for_each(|(at, protocol)| listen(*at, protocol, &ear));
         ready.send(()).unwrap();
         thread::park();
     });
@@ -87,11 +88,18 @@ fn bring_up(interface: &str, (neighbour, link): (Ipv4Addr, &str)) {
     ip(&format!("neigh add {neighbour} lladdr {link} dev {interface} nud permanent"));
 }
 
-/// Greets everyone who connects, and answers every datagram.
-fn listen(at: SocketAddrV4, protocol: &str) {
+/// A place, and the bytes that a connection to it has brought there.
+pub type Said = (String, Vec<u8>);
+
+/// Greets everyone who connects, listens to the end, and answers every datagram.
+fn listen(at: SocketAddrV4, protocol: &str, ear: &Sender<Said>) {
     if protocol == "tcp" {
-        let listener = TcpListener::bind(at).unwrap();
-        thread::spawn(move || listener.incoming().flatten().for_each(|mut guest| drop(guest.write_all(b"hello\n"))));
+        let (listener, ear) = (TcpListener::bind(at).unwrap(), ear.clone());
+        let greeter = move |guest| {
+            let ear = ear.clone();
+            thread::spawn(move || greet(guest, at, &ear));
+        };
+        thread::spawn(move || listener.incoming().flatten().for_each(greeter));
     } else {
         let socket = UdpSocket::bind(at).unwrap();
         thread::spawn(move || {
@@ -102,15 +110,28 @@ fn listen(at: SocketAddrV4, protocol: &str) {
     }
 }
 
-/// Sees every packet of the host's.
-pub struct Recorder(OwnedFd);
+/// What was said is told before the guest hears that the connection is over.
+fn greet(mut guest: TcpStream, at: SocketAddrV4, ear: &Sender<Said>) {
+    let mut said = Vec::new();
+    // Whoever goes away without a word is heard of all the same, by the recorder.
+    let _ = guest.write_all(b"hello\n").and_then(|()| guest.read_to_end(&mut said));
+    if !said.is_empty() {
+        let _ = ear.send((format!("{at}/tcp"), said));
+    }
+}
+
+/// Sees every packet of the host's, and what those who listen have been told.
+pub struct Recorder {
+    socket: OwnedFd,
+    said: Receiver<Said>,
+}
 
 impl Recorder {
-    fn start() -> Self {
+    fn start(said: Receiver<Said>) -> Self {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll).unwrap();
         setsockopt(&socket, sockopt::RcvBufForce, &(64 << 20)).unwrap();
-        Self(socket)
+        Self { socket, said }
     }
 
     /// What has been spoken with since the last call, sorted: `ADDRESS:PORT/PROTOCOL` for each conversation, `other` for each packet that is none.
@@ -118,7 +139,7 @@ impl Recorder {
         let (mut conversations, mut others) = (BTreeSet::new(), Vec::new());
         let mut frame = [0; 128];
         loop {
-            match recv(self.0.as_raw_fd(), &mut frame, MsgFlags::empty()) {
+            match recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
                 Ok(length) => match conversation(&frame[..length]) {
                     Ok(conversation) => drop(conversations.insert(conversation)),
                     Err(other) => others.push(other),
@@ -130,6 +151,13 @@ impl Recorder {
         let mut heard: Vec<_> = conversations.into_iter().map(|(_, place)| place).chain(others).collect();
         heard.sort();
         heard
+    }
+
+    /// What has been said to those who listen since the last call, sorted.
+    pub fn said(&self) -> Vec<Said> {
+        let mut said: Vec<_> = self.said.try_iter().collect();
+        said.sort();
+        said
     }
 }
 

@@ -223,7 +223,10 @@ impl Broker {
         loop {
             let served = tokio::select! {
                 biased;
-                _ = owed.tick() => Ok(self.with_ledger(|ledger| ledger.catch_up(Instant::now()))),
+                _ = owed.tick() => {
+                    self.with_ledger(|ledger| ledger.catch_up(Instant::now()));
+                    Ok(())
+                }
                 Some(connected) = self.connecting.join_next() => self.pass(connected?).await,
                 request = receive(&self.socket) => match request? {
                     Some(request) => self.take(request).await,

@@ -1,12 +1,13 @@
 //! The forms that frames are tried in. Law: no I/O.
 
+use crate::disguises::{HELLO, REQUEST};
 use crate::wire::{GUEST, HOST};
 use etherparse::{
     ArpEthIpv4Packet, ArpOperation, Icmpv6Type, IpHeaders, IpNumber, Ipv4HeaderSlice, PacketBuilder, PacketBuilderStep,
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-type Frame = Vec<u8>;
+pub type Frame = Vec<u8>;
 
 /// Where things stand in a frame: Ethernet header, IPv4 header, transport header.
 const ETHERNET: usize = 14;
@@ -21,21 +22,45 @@ const STRANGER: [u8; 6] = [0x02, 0x62, 0x6f, 0x74, 0, 9];
 const FLOOD: u16 = 20_000;
 const NOISE: u64 = 2_000;
 
-/// What a name server or a web server would be asked for in somebody else's name. `allowed.test` is what the bottle may reach.
+/// What a name server would be asked for.
 const QUERY: &[u8] = b"\x13\x37\x01\0\0\x01\0\0\0\0\0\0\x07allowed\x04test\0\0\x01\0\x01";
-const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: allowed.test\r\n\r\n";
-/// A TLS 1.2 ClientHello (RFC 5246 §7.4.1.2) with the server's name (RFC 6066 §3).
-const HELLO: &[u8] =
-    b"\x16\x03\x01\0\x44\x01\0\0\x40\x03\x0301234567890123456789012345678901\0\0\x02\x13\x01\x01\0\0\x15\
-                       \0\0\0\x11\0\x0f\0\0\x0callowed.test";
+
+/// A frame that the kernel is told to be of segments of this many bytes (`struct virtio_net_hdr`, virtio 1.3 §5.1.6): it takes as much as one
+/// likes then.
+pub struct Segments {
+    pub frame: Frame,
+    pub size: u16,
+}
+
+/// More than the interface takes; `None` if there is no such form.
+pub fn segments(form: &str, to: SocketAddrV4, from: SocketAddrV4) -> Option<Segments> {
+    // GSO_BY_FRAGS, the largest number, means something else.
+    const SIZE: u16 = u16::MAX - 1;
+    match form {
+        // Cut by nobody: the device has said that it takes such.
+        "oversized-segments" => Some(Segments { frame: long(to, from, usize::from(u16::MAX))?, size: 1460 }),
+        // Over what the driver hands on in one: the kernel cuts it, and the first segment has no length that IP could express.
+        "oversized" => Some(Segments { frame: long(to, from, usize::from(SIZE) + 2000)?, size: SIZE }),
+        _ => None,
+    }
+}
+
+/// An acknowledgement of nothing with so much behind it that the frame has `length` bytes.
+fn long(to: SocketAddrV4, from: SocketAddrV4, length: usize) -> Option<Frame> {
+    let mut frame = segment(from, to, "a", &[])?;
+    frame.resize(length, 0x55);
+    let packet = u16::try_from(length - IP).unwrap_or(u16::MAX);
+    put(&mut frame, IP + 2, &packet.to_be_bytes());
+    reseal(&mut frame);
+    Some(frame)
+}
 
 /// The frames of a form; `None` if there is no such form.
 pub fn frames(form: &str, to: SocketAddrV4, from: SocketAddrV4) -> Option<Vec<Frame>> {
     let one = |frame: Option<Frame>| Some(vec![frame?]);
     match form {
         "syn" => one(segment(from, to, "s", &[])),
-        "http" => one(segment(from, to, "s", REQUEST)),
-        "hello" => one(segment(from, to, "s", HELLO)),
+        "early" => one(segment(from, to, "s", REQUEST)),
         "query" => one(datagram(from, to, QUERY)),
         "ping" => one(echo(*from.ip(), *to.ip(), 8)),
         "pong" => one(echo(*from.ip(), *to.ip(), 0)),
@@ -44,7 +69,7 @@ pub fn frames(form: &str, to: SocketAddrV4, from: SocketAddrV4) -> Option<Vec<Fr
         "claim" => one(arp(ArpOperation::REPLY, *to.ip(), *from.ip())),
         "who-has-for-other" => one(arp(ArpOperation::REQUEST, *to.ip(), neighbour(*from.ip(), 1))),
         "solicit" => one(solicitation()),
-        "mapped" => one(mapped(from, to)),
+        "as-mapped" => one(mapped(from, to)),
         "flood" => (0..FLOOD).map(|more| segment(SocketAddrV4::new(*from.ip(), 1024 + more), to, "s", &[])).collect(),
         "cut" => {
             segment(from, to, "s", &[]).map(|frame| (ETHERNET..frame.len()).map(|end| frame[..end].to_vec()).collect())
@@ -52,6 +77,8 @@ pub fn frames(form: &str, to: SocketAddrV4, from: SocketAddrV4) -> Option<Vec<Fr
         "noise" => segment(from, to, "s", HELLO).map(|frame| (1..=NOISE).map(|seed| noise(&frame, seed)).collect()),
         "pieces" => segment(from, to, "s", HELLO).map(|frame| pieces(&frame)),
         "giant" => one(datagram(from, to, &vec![0x55; MTU - 28])),
+        // The kernel lets four bytes more than that pass for the tag: 65,538 bytes.
+        "giant-in-vlan" => one(datagram(from, to, &vec![0x55; MTU - 28]).map(tagged)),
         _ => flags(form).map_or_else(|| mangled(form, from, to), |flags| one(segment(from, to, flags, &[]))),
     }
 }
@@ -103,7 +130,7 @@ fn mangled(form: &str, from: SocketAddrV4, to: SocketAddrV4) -> Option<Vec<Frame
         "in-ipv6-in-ip" => encapsulate(&mut frame, IpNumber::IPV6),
         "sctp" => put(&mut frame, IP + 9, &[132]),
         "udp-lite" => put(&mut frame, IP + 9, &[136]),
-        "in-vlan" => drop(frame.splice(12..12, [0x81, 0, 0, 1])),
+        "in-vlan" => frame = tagged(frame),
         "in-two-vlans" => drop(frame.splice(12..12, [0x88, 0xa8, 0, 1, 0x81, 0, 0, 1])),
         "in-802.3" => put(&mut frame, 12, &[0, 40]),
         "as-ipv6" => put(&mut frame, 12, &[0x86, 0xdd]),
@@ -116,6 +143,12 @@ fn mangled(form: &str, from: SocketAddrV4, to: SocketAddrV4) -> Option<Vec<Frame
     }
     reseal(&mut frame);
     Some(vec![frame])
+}
+
+/// In a VLAN (IEEE 802.1Q).
+fn tagged(mut frame: Frame) -> Frame {
+    frame.splice(12..12, [0x81, 0, 0, 1]);
+    frame
 }
 
 fn put(frame: &mut Frame, at: usize, bytes: &[u8]) {
