@@ -130,6 +130,11 @@ pub enum ImageError {
 impl ImageError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
+        self.hint_of_contents().or_else(|| self.hint_of_places())
+    }
+
+    /// About what an image holds.
+    fn hint_of_contents(&self) -> Option<String> {
         let hint = match self {
             Self::NotAnImage { .. } => {
                 "an image is an archive made by `docker save` or `podman save`, an OCI layout (a directory or an archive \
@@ -144,7 +149,7 @@ impl ImageError {
             Self::Archive { source: TarError::Read { source, .. }, .. } if source.raw_os_error().is_some() => {
                 return None;
             }
-            Self::Archive { .. } => DAMAGED,
+            Self::Archive { .. } | Self::Digest { .. } => DAMAGED,
             Self::Loose { path, .. } => {
                 let path = path.display();
                 return Some(format!(
@@ -168,13 +173,20 @@ impl ImageError {
             }
             Self::NoSuchName { .. } => "name one of these behind the path and a colon",
             Self::Platform { .. } => "pull or build it for the right platform: `--platform linux/amd64`",
-            Self::Digest { .. } => DAMAGED,
+            Self::Layer { source, .. } => return layer_hint(source),
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    /// About where it is, and where what is made of it is to go.
+    fn hint_of_places(&self) -> Option<String> {
+        let hint = match self {
             Self::NoSpace { .. } => {
                 "make room there, or take a directory on a larger disk (`-o` names that of `pack`, XDG_CACHE_HOME the cache's)"
             }
             Self::NoHome(error) => return error.hint(),
             Self::Changed { .. } => "run again when nothing writes to it",
-            Self::Layer { source, .. } => return layer_hint(source),
             Self::Io { action: "open", path, source }
                 if source.kind() == io::ErrorKind::NotFound && has_transport(path) =>
             {

@@ -79,10 +79,10 @@ pub(crate) fn apply(tree: &mut Tree, layer: u32, entries: Vec<Entry>) -> Result<
     // Whiteouts are of lower layers only, wherever in the stream they stand; so they go first.
     let mut fresh = Fresh::default();
     for entry in &entries {
-        if entry.kind == EntryKind::Directory {
-            if let Some(names) = replaced(tree, &entry.path).map_err(|source| failed(&entry.path, source))? {
-                fresh.insert(&names);
-            }
+        if entry.kind == EntryKind::Directory
+            && let Some(names) = replaced(tree, &entry.path).map_err(|source| failed(&entry.path, source))?
+        {
+            fresh.insert(&names);
         }
         // Whatever its type, as with docker and umoci.
         hide(tree, &entry.path, &fresh).map_err(|source| failed(&entry.path, source))?;
