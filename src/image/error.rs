@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use super::artifact::ArtifactError;
 use super::erofs::{RootCompression, StoreError};
 use super::layer::LayerError;
-use super::merge::EntryError;
+use super::merge::{EntryError, PATH_MAX};
 use super::tar::TarError;
 use crate::draft::is_full;
 use crate::paths::NoHome;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    #[error("cannot {action} `{}`", path.display())]
+    #[error("cannot {action} `{}`", in_line(path))]
     Io {
         action: &'static str,
         path: PathBuf,
@@ -40,19 +40,19 @@ pub enum ImageError {
         #[source]
         source: io::Error,
     },
-    #[error("the image lacks its part `{name}`")]
+    #[error("the image lacks its part `{}`", beginning(name))]
     MissingPart { name: String },
-    #[error("part `{name}` of the image has {size} bytes, where {limit} are allowed")]
+    #[error("part `{}` of the image has {size} bytes, where {limit} are allowed", beginning(name))]
     PartTooLarge { name: String, size: u64, limit: u64 },
-    #[error("cannot understand part `{name}` of the image")]
+    #[error("cannot understand part `{}` of the image", beginning(name))]
     Json {
         name: String,
         #[source]
         source: serde_json::Error,
     },
-    #[error("part `{name}` of the image is {found}, not the {expected} it is referred to by")]
+    #[error("part `{}` of the image is {found}, not the {} it is referred to by", beginning(name), beginning(expected))]
     Digest { name: String, expected: String, found: String },
-    #[error("part `{name}` of the image names `{found}` where a SHA-256 digest belongs")]
+    #[error("part `{}` of the image names `{}` where a SHA-256 digest belongs", beginning(name), beginning(found))]
     NotADigest { name: String, found: String },
     #[error("the archive holds no image")]
     NoImages,
@@ -62,7 +62,7 @@ pub enum ImageError {
     SkopeoIndex,
     #[error("the file or directory holds no image called `{}`{}", beginning(name), but(names))]
     NoSuchName { name: String, names: Vec<String> },
-    #[error("the image is for {}, not for {wanted}", found.join(", "))]
+    #[error("the image is for {}, not for {wanted}", listed(found))]
     Platform { wanted: String, found: Vec<String> },
     #[error("image indexes are nested more than {limit} deep")]
     NestedIndexes { limit: usize },
@@ -72,7 +72,7 @@ pub enum ImageError {
     LongIndexes { limit: usize },
     #[error("the image has {layers} layers, but its configuration lists {listed}")]
     LayerCount { layers: usize, listed: usize },
-    #[error("layer {number} of the image (`{layer}`) cannot be used")]
+    #[error("layer {number} of the image (`{}`) cannot be used", beginning(layer))]
     Layer {
         number: usize,
         layer: String,
@@ -81,8 +81,10 @@ pub enum ImageError {
     },
     #[error("volume `{}` of the image's configuration {source}", beginning(path))]
     Volume { path: String, source: EntryError },
-    #[error("`{}` cannot be part of an image: {what}", path.display())]
+    #[error("`{}` cannot be part of an image: {what}", beginning(&path.to_string_lossy()))]
     RootEntry { path: PathBuf, what: &'static str },
+    #[error("`{}` is no root directory but {what}", path.display())]
+    Loose { path: PathBuf, what: &'static str },
     #[error("`{}` changed while it was read", path.display())]
     Changed { path: PathBuf },
     #[error("the image unpacks to more than {limit} bytes")]
@@ -128,6 +130,11 @@ pub enum ImageError {
 impl ImageError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
+        self.hint_of_contents().or_else(|| self.hint_of_places())
+    }
+
+    /// About what an image holds.
+    fn hint_of_contents(&self) -> Option<String> {
         let hint = match self {
             Self::NotAnImage { .. } => {
                 "an image is an archive made by `docker save` or `podman save`, an OCI layout (a directory or an archive \
@@ -137,6 +144,23 @@ impl ImageError {
             Self::Empty { .. } => "did the command that was to write the image fail?",
             Self::Compression { .. } => "archives may be plain or compressed with gzip or zstd",
             Self::Archive { source: TarError::Truncated { .. }, .. } => "save the image again: its end is missing",
+            Self::Unpack { source, .. } if source.raw_os_error().is_none() => DAMAGED,
+            // The disk's own errors are another matter.
+            Self::Archive { source: TarError::Read { source, .. }, .. } if source.raw_os_error().is_some() => {
+                return None;
+            }
+            Self::Archive { .. } | Self::Digest { .. } => DAMAGED,
+            Self::Loose { path, .. } => {
+                let path = path.display();
+                return Some(format!(
+                    "if all of the image is there, `tar c -C {path} . | bottle-vmm pack - -o FILE` takes it; or copy it again"
+                ));
+            }
+            Self::MissingPart { .. } => "the image is incomplete: save or copy it again",
+            Self::Json { .. } | Self::NotADigest { .. } | Self::LayerCount { .. } => {
+                "the image is damaged, or was made wrong: save it again, or copy it with `skopeo copy`"
+            }
+            Self::Volume { .. } => "build the image again with another path for the volume, or without it",
             Self::ManyImages { names } => {
                 let first = names.first().map_or_else(|| "NAME".to_owned(), |name| beginning(name));
                 return Some(format!(
@@ -149,13 +173,20 @@ impl ImageError {
             }
             Self::NoSuchName { .. } => "name one of these behind the path and a colon",
             Self::Platform { .. } => "pull or build it for the right platform: `--platform linux/amd64`",
-            Self::Digest { .. } => "the image is damaged: save or copy it again",
+            Self::Layer { source, .. } => return layer_hint(source),
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    /// About where it is, and where what is made of it is to go.
+    fn hint_of_places(&self) -> Option<String> {
+        let hint = match self {
             Self::NoSpace { .. } => {
                 "make room there, or take a directory on a larger disk (`-o` names that of `pack`, XDG_CACHE_HOME the cache's)"
             }
             Self::NoHome(error) => return error.hint(),
             Self::Changed { .. } => "run again when nothing writes to it",
-            Self::Layer { source, .. } => return layer_hint(source),
             Self::Io { action: "open", path, source }
                 if source.kind() == io::ErrorKind::NotFound && has_transport(path) =>
             {
@@ -203,8 +234,14 @@ fn listed(names: &[String]) -> String {
     }
 }
 
+/// A path: the user's, all of which is told, or one inside a directory that is somebody else's.
+fn in_line(path: &Path) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    path.to_string_lossy().chars().take(PATH_MAX).map(escaped).collect()
+}
+
 /// As much of a name or path of somebody else's as anybody reads.
-fn beginning(text: &str) -> String {
+pub(super) fn beginning(text: &str) -> String {
     const SHOWN: usize = 256;
     let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
     if text.chars().nth(SHOWN).is_some() {
@@ -223,11 +260,16 @@ fn has_transport(path: &Path) -> bool {
     path.to_str().is_some_and(|path| kinds.iter().any(|kind| path.starts_with(kind)))
 }
 
+const DAMAGED: &str = "the image is damaged: save or copy it again";
+
 fn layer_hint(error: &LayerError) -> Option<String> {
     let hint = match error {
-        LayerError::Digest { .. } | LayerError::Tar(TarError::Truncated { .. } | TarError::NotAHeader { .. }) => {
-            "the image is damaged: save or copy it again"
+        LayerError::Read(source) | LayerError::Tar(TarError::Read { source, .. })
+            if source.raw_os_error().is_some() =>
+        {
+            return None;
         }
+        LayerError::Digest { .. } | LayerError::Read(_) | LayerError::Tar(_) => DAMAGED,
         LayerError::Compression(_) => "layers may be plain or compressed with gzip or zstd",
         LayerError::Changed => "run again when nothing writes to it",
         LayerError::TooMuchMemory => {
@@ -249,5 +291,36 @@ mod tests {
         let error = ImageError::ManyImages { names };
         let said = format!("{error} {}", error.hint().unwrap());
         assert!(said.chars().all(|c| !c.is_control()) && said.contains("x\\nhint") && said.len() < 1000, "{said}");
+    }
+
+    #[test]
+    fn whatever_an_image_says_is_a_line_that_ends() {
+        let evil = || format!("x\nhint: \x1b[2J\u{202e}{}", "y".repeat(1 << 20));
+        let entry = |source| ImageError::Layer {
+            number: 1,
+            layer: evil(),
+            source: LayerError::Entry { entry: evil(), source },
+        };
+        let errors = [
+            ImageError::MissingPart { name: evil() },
+            ImageError::PartTooLarge { name: evil(), size: 2, limit: 1 },
+            ImageError::Digest { name: evil(), expected: evil(), found: String::new() },
+            ImageError::NotADigest { name: evil(), found: evil() },
+            ImageError::Platform { wanted: String::new(), found: vec![evil(); 100] },
+            ImageError::Io { action: "read", path: evil().into(), source: io::Error::other("?") },
+            ImageError::RootEntry { path: evil().into(), what: "it" },
+            ImageError::Volume { path: evil(), source: EntryError::Escapes },
+            entry(EntryError::LinkTargetMissing { target: evil() }),
+            entry(EntryError::LinkToDirectory { target: evil() }),
+            crate::image::parts::parse::<u8>(&evil(), serde_json::to_string(&evil()).unwrap().as_bytes()).unwrap_err(),
+        ];
+        for error in errors {
+            let mut next: Option<&dyn std::error::Error> = Some(&error);
+            while let Some(cause) = next {
+                let said = cause.to_string();
+                assert!(said.len() < 10_000 && said.chars().all(|c| !c.is_control()), "{}", said.escape_debug());
+                next = cause.source();
+            }
+        }
     }
 }

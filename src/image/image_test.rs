@@ -186,6 +186,26 @@ fn a_hostile_layer_writes_nothing_on_the_host() {
 }
 
 #[test]
+fn an_image_in_parts_is_not_packed_as_a_root_directory() {
+    let place = Place::new();
+    let oci = oci_parts(&layers(), &layers(), &["linux/amd64"]);
+    let without = |name: &str| oci.iter().filter(|(part, _)| part.as_str() != name).cloned().collect::<Vec<_>>();
+    place.write_layout("unmarked", &without("oci-layout"));
+    place.write_layout("unlisted", &without("index.json"));
+    let manifest = json!([{ "Config": "c.json", "Layers": ["0/layer.tar"] }]).to_string();
+    let docker = [("manifest.json", manifest.as_bytes()), ("c.json", b"{}"), ("0/layer.tar", b"")];
+    place.write_layout("unpacked", &docker.map(|(name, bytes)| (name.to_owned(), bytes.to_vec())));
+    for name in ["unmarked", "unlisted", "unpacked"] {
+        let error = place.open_path(name).unwrap_err();
+        assert!(matches!(error, ImageError::Loose { .. }), "{name}: {error:?}");
+        assert!(error.hint().unwrap().contains("tar c -C"), "{name}");
+    }
+    // A root directory may have a manifest.json of its own.
+    place.write_layout("root", &[("manifest.json".to_owned(), b"{}".to_vec()), ("bin/sh".to_owned(), vec![])]);
+    place.open_path("root").unwrap();
+}
+
+#[test]
 fn a_layout_names_nothing_outside_itself() {
     let place = Place::new();
     let layer = Tar::default().file("f", b"").finish();
@@ -329,6 +349,29 @@ fn every_flipped_byte_of_an_archive_is_found_or_means_nothing() {
     }
     let stated: usize = parts.iter().map(|(_, bytes)| 512 + bytes.len()).sum();
     assert!(good.len() - harmless > stated - 300, "{harmless} of {} mean nothing", good.len());
+}
+
+/// The decoder stumbles first; what is told is the digest where there is one, and a way out in any case.
+#[test]
+fn a_damaged_compressed_layer_is_told_to_be_damaged() {
+    let place = Place::new();
+    let layer = Tar::default().file("words", "a word ".repeat(5000).as_bytes()).finish();
+    let stored = [gzip(&layer), zstd::encode_all(&layer[..], 1).unwrap()];
+    for stored in stored {
+        for at in [12, stored.len() / 2, stored.len() - 5] {
+            let mut parts = oci_parts(std::slice::from_ref(&layer), std::slice::from_ref(&stored), &["linux/amd64"]);
+            parts[0].1[at] ^= 0x10;
+            let error = place.open(&archive_of(&parts)).unwrap_err();
+            let cause = std::error::Error::source(&error).unwrap().to_string();
+            assert!(cause.contains("digest is sha256:"), "byte {at}: {cause}");
+            assert!(error.hint().unwrap().contains("damaged"), "{error:?}");
+            // An archive of docker's states no digest of what is stored.
+            let manifest = json!([{ "Config": "c", "Layers": ["l"] }]).to_string();
+            let tar = Tar::default().file("c", &config_json(std::slice::from_ref(&layer))).file("l", &parts[0].1);
+            let error = place.open(&tar.file("manifest.json", manifest.as_bytes()).finish()).unwrap_err();
+            assert!(error.hint().unwrap().contains("damaged"), "byte {at}: {error:?}");
+        }
+    }
 }
 
 #[test]

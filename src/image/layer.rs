@@ -9,6 +9,7 @@ use std::io::{self, BufReader, Read};
 
 use super::budget::{Budget, Exceeded};
 use super::digest::{Digest, HashingReader};
+use super::error::beginning;
 use super::merge::EntryError;
 use super::stream::{Compression, FileRange, Meter, Metered, READ, ReadToSkip};
 use super::tar::{Archive, Content, Entry, Skip, TarError};
@@ -43,7 +44,7 @@ pub enum LayerError {
         "the layers have more entries, or longer names and attributes, than the memory that an image may take has room for"
     )]
     TooMuchMemory,
-    #[error("entry `{entry}`")]
+    #[error("entry `{}`", beginning(entry))]
     Entry {
         entry: String,
         #[source]
@@ -65,6 +66,21 @@ impl From<Exceeded> for LayerError {
 impl Layer {
     /// All entries in order, digests checked.
     pub(crate) fn entries(&self, meter: &Meter, budget: &Budget) -> Result<Vec<Entry>, LayerError> {
+        self.listed(meter, budget).map_err(|error| match error {
+            LayerError::Tar(_) | LayerError::Read(_) => self.damage().unwrap_or(error),
+            error => error,
+        })
+    }
+
+    /// What a decoder stumbles over is most often a layer that is not what it was; where the image states a digest, that is known.
+    fn damage(&self) -> Option<LayerError> {
+        let expected = self.blob_digest?;
+        let mut stored = HashingReader::new(self.blob.clone());
+        io::copy(&mut stored, &mut io::sink()).ok()?;
+        expect("digest", &expected, &stored.digest()).err()
+    }
+
+    fn listed(&self, meter: &Meter, budget: &Budget) -> Result<Vec<Entry>, LayerError> {
         let compression = Compression::of(&self.blob).map_err(LayerError::Read)?;
         let mut stored = HashingReader::new(BufReader::with_capacity(READ, self.blob.clone()));
         // Of a plain layer the two digests are of the same bytes, and hashing is the dearest part of this.

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::attributes::is_storable;
 use super::erofs::{device_fits, xattrs_fit};
+use super::error::beginning;
 use super::layer::LayerError;
 use super::tar::{Entry, EntryKind};
 use super::tree::{ContentId, Inode, InodeId, Kind, Meta, NAME_MAX, Tree, TreeError};
@@ -20,7 +21,7 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 const RESERVED: &[u8] = b".wh..wh.";
 
 /// `PATH_MAX` with its NUL: no system call takes a longer path, so nobody can have unpacked one.
-const PATH_MAX: usize = 4095;
+pub(super) const PATH_MAX: usize = 4095;
 /// Of symlink(2), too.
 const SYMLINK_MAX: usize = PATH_MAX;
 
@@ -38,9 +39,9 @@ pub enum EntryError {
     SymlinkLength,
     #[error("passes through a loop of symbolic links")]
     SymlinkLoop,
-    #[error("is a hard link to `{target}`, which does not exist at this point")]
+    #[error("is a hard link to `{}`, which does not exist at this point", beginning(target))]
     LinkTargetMissing { target: String },
-    #[error("is a hard link to the directory `{target}`")]
+    #[error("is a hard link to the directory `{}`", beginning(target))]
     LinkToDirectory { target: String },
     #[error("has over 256 KiB of extended attributes, which EROFS has no room for")]
     Attributes,
@@ -78,13 +79,13 @@ pub(crate) fn apply(tree: &mut Tree, layer: u32, entries: Vec<Entry>) -> Result<
     // Whiteouts are of lower layers only, wherever in the stream they stand; so they go first.
     let mut fresh = Fresh::default();
     for entry in &entries {
-        if entry.kind == EntryKind::Directory {
-            if let Some(names) = replaced(tree, &entry.path).map_err(|source| failed(&entry.path, source))? {
-                fresh.insert(&names);
-            }
-        } else {
-            hide(tree, &entry.path, &fresh).map_err(|source| failed(&entry.path, source))?;
+        if entry.kind == EntryKind::Directory
+            && let Some(names) = replaced(tree, &entry.path).map_err(|source| failed(&entry.path, source))?
+        {
+            fresh.insert(&names);
         }
+        // Whatever its type, as with docker and umoci.
+        hide(tree, &entry.path, &fresh).map_err(|source| failed(&entry.path, source))?;
     }
     for (index, entry) in (0..).zip(entries) {
         let content = ContentId { source: layer, index };

@@ -82,6 +82,7 @@ fn whiteouts_hide_lower_layers_only() {
     );
     // Of a directory with all that is in it, of something absent, of a thing in a file, and of the same layer's own.
     check([lower(), tar().file(".wh.d", b"").file(".wh.none", b"").file("top/.wh.x", b"")], &[("/top", "f0.3")]);
+    check([lower(), tar().directory(".wh.d", 0o755)], &[("/top", "f0.3")]);
     check([tar().file("a", b"").file(".wh.a", b"")], &[("/a", "f0.0")]);
     check(
         [lower(), tar().file("d/a", b"new").file(".wh.d", b"")],

@@ -16,7 +16,7 @@ use super::named;
 use super::output::Output;
 use super::pack::{Contents, Identity, estimated_bytes, pack as pack_root};
 use super::parts::{self, Parts};
-use super::reference::{self, Described, describe, is_layout};
+use super::reference::{self, Described, describe, is_layout, loose_parts};
 use super::root_directory::{Scan, fingerprint};
 use super::stream::{Compression, FileRange, Meter, Metered};
 use super::tree::Tree;
@@ -70,6 +70,9 @@ impl Opener<'_> {
         }
         if is_layout(path) {
             return self.layout(path, name);
+        }
+        if let Some(what) = loose_parts(path) {
+            return Err(ImageError::Loose { path: given.to_owned(), what });
         }
         self.root_directory(path, &metadata)
     }

@@ -7,10 +7,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 
 use super::digest::Digest;
-use super::error::ImageError;
+use super::error::{ImageError, beginning};
 use super::stream::FileRange;
 use super::tar::{Archive, EntryKind};
 
@@ -21,6 +21,8 @@ const MAX_DOCUMENT: u64 = 4 << 20;
 const MAX_NAMES: usize = 32 << 20;
 /// A member takes this much beside its names.
 const MEMBER: usize = 160;
+/// Bytes of what is said of a document that cannot be understood.
+const MAX_COMPLAINT: usize = 1024;
 /// `docker save` stores a layer once and links to it.
 const MAX_LINKS: usize = 8;
 
@@ -108,7 +110,16 @@ impl Parts {
 }
 
 pub(crate) fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, ImageError> {
-    serde_json::from_slice(bytes).map_err(|source| ImageError::Json { name: name.to_owned(), source })
+    serde_json::from_slice(bytes).map_err(|error| {
+        // Of what is wrong in it, it tells all.
+        let text = error.to_string();
+        let source = if text.len() > MAX_COMPLAINT || text.contains(char::is_control) {
+            serde_json::Error::custom(beginning(&text))
+        } else {
+            error
+        };
+        ImageError::Json { name: name.to_owned(), source }
+    })
 }
 
 pub(crate) fn parse_digest(name: &str, text: &str) -> Result<Digest, ImageError> {

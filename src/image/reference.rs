@@ -68,6 +68,17 @@ pub(crate) fn is_layout(directory: &Path) -> bool {
     is_oci || is_of_skopeo(&Parts::Directory(directory.to_owned())).unwrap_or(false)
 }
 
+/// What a directory is that has an image's parts and is no image: as a root directory it would help nobody.
+pub(crate) fn loose_parts(directory: &Path) -> Option<&'static str> {
+    if directory.join("blobs/sha256").is_dir() {
+        return Some("a part of an OCI layout");
+    }
+    let parts = Parts::Directory(directory.to_owned());
+    let images: Vec<DockerManifest> = parse(DOCKER_MANIFEST, &parts.document(DOCKER_MANIFEST).ok()?).ok()?;
+    let is_there = |name: &str| parts.find(name).is_ok_and(|part| part.is_some());
+    images.iter().any(|image| is_there(&image.config)).then_some("an unpacked archive of `docker save`")
+}
+
 /// As `skopeo copy … dir:DIR` marks it.
 fn is_of_skopeo(parts: &Parts) -> Result<bool, ImageError> {
     const MARK: &[u8] = b"Directory Transport Version: ";

@@ -32,6 +32,7 @@ pub enum ArtifactError {
 /// A part of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
+    Beginning,
     HashTree,
     Manifest,
     Padding,
@@ -41,6 +42,7 @@ pub enum Part {
 impl fmt::Display for Part {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
+            Self::Beginning => "beginning",
             Self::HashTree => "hash tree",
             Self::Manifest => "manifest",
             Self::Padding => "padding",

@@ -70,14 +70,17 @@ impl Artifact {
     /// # Errors
     /// When it is no artifact, or another than it says; that it is for another machine is told by [`Artifact::platform`].
     pub fn open(file: File, path: &Path) -> Result<Self, ArtifactError> {
-        if !claims_to_be_one(&file).map_err(ArtifactError::Read)? {
-            return Err(ArtifactError::NotAnArtifact);
-        }
+        let claims = claims_to_be_one(&file).map_err(ArtifactError::Read)?;
         let bytes = file.metadata().map_err(ArtifactError::Read)?.len();
         let mut block = [0; BLOCK];
-        let end = bytes.checked_sub(BLOCK_U64).ok_or(ArtifactError::Cut)?;
+        let short = if claims { ArtifactError::Cut } else { ArtifactError::NotAnArtifact };
+        let end = bytes.checked_sub(BLOCK_U64).ok_or(short)?;
         file.read_exact_at(&mut block, end).map_err(ArtifactError::Read)?;
-        let trailer = Trailer::parse(&block, bytes)?;
+        let trailer = match Trailer::parse(&block, bytes) {
+            Ok(_) if !claims => return Err(ArtifactError::Damaged { part: Part::Beginning, offset: 0 }),
+            Err(_) if !claims => return Err(ArtifactError::NotAnArtifact),
+            trailer => trailer?,
+        };
         let place = trailer.manifest();
         let mut rest = vec![0; usize::try_from(end - place.offset).map_err(|_| ArtifactError::Cut)?];
         file.read_exact_at(&mut rest, place.offset).map_err(ArtifactError::Read)?;
