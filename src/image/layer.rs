@@ -11,7 +11,7 @@ use super::budget::{Budget, Exceeded};
 use super::digest::{Digest, HashingReader};
 use super::error::beginning;
 use super::merge::EntryError;
-use super::stream::{Compression, FileRange, Meter, Metered, READ, ReadToSkip};
+use super::stream::{Compression, FileRange, Meter, Metered, READ, ReadToSkip, Stored};
 use super::tar::{Archive, Content, Entry, Skip, TarError};
 use super::tree::ContentId;
 
@@ -82,12 +82,13 @@ impl Layer {
 
     fn listed(&self, meter: &Meter, budget: &Budget) -> Result<Vec<Entry>, LayerError> {
         let compression = Compression::of(&self.blob).map_err(LayerError::Read)?;
-        let mut stored = HashingReader::new(BufReader::with_capacity(READ, self.blob.clone()));
+        let blob = Stored::new(self.blob.clone(), meter);
         // Of a plain layer the two digests are of the same bytes, and hashing is the dearest part of this.
         let (entries, diff_id, blob_digest) = if compression == Compression::Plain {
-            let (entries, digest) = list(self.blob.clone(), meter, budget)?;
+            let (entries, digest) = list(blob, meter, budget)?;
             (entries, digest, digest)
         } else {
+            let mut stored = HashingReader::new(BufReader::with_capacity(READ, blob));
             let (entries, digest) = list(open(compression, &mut stored)?, meter, budget)?;
             io::copy(&mut stored, &mut io::sink()).map_err(LayerError::Read)?;
             (entries, digest, stored.digest())

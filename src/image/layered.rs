@@ -112,16 +112,14 @@ fn list_all(
     let meter = Meter::new(limits.unpacked_bytes);
     let total = layers.iter().map(|layer| layer.blob.len()).sum();
     let mut lists: Vec<Option<Result<Vec<Entry>, LayerError>>> = layers.iter().map(|_| None).collect();
-    let mut done = 0;
     workers::each(
         (layers.len(), workers::at_most(readers)),
         || |index: usize| layers[index].entries(&meter, budget),
         |result| {
             if let Some((index, list)) = result {
-                done += layers[index].blob.len();
                 lists[index] = Some(list);
             }
-            progress.advance(done, total);
+            progress.advance(meter.stored().min(total), total);
         },
     );
     let numbered = (0..).zip(layers).zip(lists);

@@ -130,16 +130,23 @@ pub(crate) const READ: usize = 256 << 10;
 #[derive(Debug)]
 pub(crate) struct Meter {
     bytes: AtomicU64,
+    /// Of the layers as they are stored.
+    stored: AtomicU64,
     limit: u64,
 }
 
 impl Meter {
     pub(crate) fn new(limit: u64) -> Self {
-        Self { bytes: AtomicU64::new(0), limit }
+        Self { bytes: AtomicU64::new(0), stored: AtomicU64::new(0), limit }
     }
 
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of stored layers that were read so far.
+    pub(crate) fn stored(&self) -> u64 {
+        self.stored.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_exceeded(&self) -> bool {
@@ -176,6 +183,26 @@ impl<R: Read> Read for Metered<'_, R> {
         if self.meter.is_exceeded() {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
+        Ok(count)
+    }
+}
+
+/// Notes on the meter how much of a stored layer was read.
+pub(crate) struct Stored<'m, R> {
+    inner: R,
+    meter: &'m Meter,
+}
+
+impl<'m, R: Read> Stored<'m, R> {
+    pub(crate) fn new(inner: R, meter: &'m Meter) -> Self {
+        Self { inner, meter }
+    }
+}
+
+impl<R: Read> Read for Stored<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.meter.stored.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
 }
