@@ -167,7 +167,7 @@ pub fn attacked(bottle: Bottle, options: &[&str]) -> Finished {
     let last = format!("connect {THE_ONE}");
     // A giant is a datagram like any other where it is allowed; the host cuts it, and its pieces are no conversations to the recorder.
     let spoilt = SPOILT.iter().map(|(probe, _)| *probe).filter(|probe| !probe.starts_with("giant "));
-    let tries = probes().into_iter().map(|(probe, _, _)| probe).chain(spoilt).chain([last.as_str()]);
+    let tries = probes().map(|(probe, _, _)| probe).chain(spoilt).chain([last.as_str()]);
     demo(bottle).with(options).run(&["attack"].into_iter().chain(tries).collect::<Vec<_>>())
 }
 
