@@ -124,7 +124,7 @@ fn print(artifact: &Artifact, verified: bool) -> Result<(), Failure> {
         ("Digest", artifact.digest().to_string()),
         ("Image ID", source.id.to_string()),
         ("Created by", created_by.clone()),
-        ("Platform", artifact.platform().0),
+        ("Platform", artifact.platform().to_string()),
         ("Size", HumanBytes(artifact.bytes()).to_string()),
         ("Root", format!("{}, {:?}, compression {}", HumanBytes(root.bytes), root.file_system, root.compression)),
         ("Root digest", tree.root_digest.to_string()),

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::platform::{ARCHITECTURE, OS, Platform};
+
 /// What an image says about how to run it. Its values are defaults; the caller's have precedence.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,9 +49,9 @@ struct Execution {
     exposed_ports: BTreeMap<String, serde::de::IgnoredAny>,
     #[serde(deserialize_with = "nullable")]
     env: Vec<String>,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "words")]
     entrypoint: Vec<String>,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "words")]
     cmd: Vec<String>,
     #[serde(deserialize_with = "nullable")]
     working_dir: String,
@@ -71,14 +73,29 @@ pub(super) fn nullable<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>
     Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
 }
 
+/// One word may stand for a list of one (docker's `strslice`).
+fn words<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a list of words")]
+    enum Words {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Option::deserialize(from)? {
+        None => Vec::new(),
+        Some(Words::One(word)) => vec![word],
+        Some(Words::Many(words)) => words,
+    })
+}
+
 impl ConfigDocument {
     /// The digests of the layers' tar streams, lowest first.
     pub(crate) fn diff_ids(&self) -> &[String] {
         &self.rootfs.diff_ids
     }
 
-    pub(crate) fn platform(&self) -> String {
-        format!("{}/{}", self.os, self.architecture)
+    pub(crate) fn platform(&self) -> Platform {
+        Platform { os: self.os.clone(), architecture: self.architecture.clone(), variant: String::new() }
     }
 
     /// Directories that are there when the image runs, whether a layer has them or not.
@@ -86,6 +103,7 @@ impl ConfigDocument {
         self.config.volumes.keys().cloned().collect()
     }
 
+    /// Of an image that was found to be for [our machine](Platform::is_ours), by whatever name.
     pub(crate) fn into_config(self) -> ImageConfig {
         let Execution { user, exposed_ports, mut env, entrypoint, cmd, working_dir, labels, stop_signal, .. } =
             self.config;
@@ -100,8 +118,8 @@ impl ConfigDocument {
             labels,
             exposed_ports: exposed_ports.into_keys().collect(),
             stop_signal: stop_signal.filter(|signal| !signal.is_empty()),
-            architecture: self.architecture,
-            os: self.os,
+            architecture: ARCHITECTURE.to_owned(),
+            os: OS.to_owned(),
         }
     }
 }
@@ -122,6 +140,18 @@ mod tests {
             let config = document.into_config();
             assert_eq!((config.cmd.len(), config.env.len(), config.stop_signal), (0, 0, None));
         }
+    }
+
+    #[test]
+    fn one_word_is_a_list_of_one() {
+        let of = |entrypoint: &str| {
+            let text = format!(r#"{{"config":{{"Entrypoint":{entrypoint},"Cmd":"-l"}}}}"#);
+            serde_json::from_str::<ConfigDocument>(&text).map(ConfigDocument::into_config)
+        };
+        let config = of(r#""/bin/sh -c""#).unwrap();
+        assert_eq!((config.entrypoint, config.cmd), (vec!["/bin/sh -c".to_owned()], vec!["-l".to_owned()]));
+        assert!(of("3").unwrap_err().to_string().starts_with("expected a list of words"));
+        assert!(of(r#"["a",3]"#).is_err());
     }
 
     #[test]

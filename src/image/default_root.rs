@@ -8,6 +8,7 @@ use super::digest::{Digest, Digester};
 use super::erofs::StoreError;
 use super::error::ImageError;
 use super::pack::{Contents, Sink};
+use super::platform::{ARCHITECTURE, OS};
 use super::tree::{ContentId, Inode, InodeId, Kind, Meta, Tree, TreeError};
 
 /// Counts up with each change of what this file makes of a busybox.
@@ -117,8 +118,8 @@ impl DefaultRoot {
         ImageConfig {
             cmd: vec!["/bin/sh".to_owned()],
             env: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()],
-            architecture: "amd64".to_owned(),
-            os: "linux".to_owned(),
+            architecture: ARCHITECTURE.to_owned(),
+            os: OS.to_owned(),
             ..ImageConfig::default()
         }
     }

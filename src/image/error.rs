@@ -7,6 +7,7 @@ use super::artifact::ArtifactError;
 use super::erofs::{RootCompression, StoreError};
 use super::layer::LayerError;
 use super::merge::{EntryError, PATH_MAX};
+use super::platform::Platform;
 use super::tar::TarError;
 use crate::draft::is_full;
 use crate::paths::NoHome;
@@ -62,8 +63,8 @@ pub enum ImageError {
     SkopeoIndex,
     #[error("the file or directory holds no image called `{}`{}", beginning(name), but(names))]
     NoSuchName { name: String, names: Vec<String> },
-    #[error("the image is for {}, not for {wanted}", listed(found))]
-    Platform { wanted: String, found: Vec<String> },
+    #[error("the image is for {}, not for {wanted}", listed(&found.iter().map(Platform::to_string).collect::<Vec<_>>()))]
+    Platform { wanted: Platform, found: Vec<Platform> },
     #[error("image indexes are nested more than {limit} deep")]
     NestedIndexes { limit: usize },
     #[error("the image's indexes name more than {limit} images")]
@@ -306,12 +307,16 @@ mod tests {
             ImageError::PartTooLarge { name: evil(), size: 2, limit: 1 },
             ImageError::Digest { name: evil(), expected: evil(), found: String::new() },
             ImageError::NotADigest { name: evil(), found: evil() },
-            ImageError::Platform { wanted: String::new(), found: vec![evil(); 100] },
+            ImageError::Platform {
+                wanted: Platform::ours(),
+                found: vec![Platform { os: evil(), ..Platform::ours() }; 100],
+            },
             ImageError::Io { action: "read", path: evil().into(), source: io::Error::other("?") },
             ImageError::RootEntry { path: evil().into(), what: "it" },
             ImageError::Volume { path: evil(), source: EntryError::Escapes },
             entry(EntryError::LinkTargetMissing { target: evil() }),
             entry(EntryError::LinkToDirectory { target: evil() }),
+            entry(EntryError::LinkTarget { target: evil(), why: Box::new(EntryError::Escapes) }),
             crate::image::parts::parse::<u8>(&evil(), serde_json::to_string(&evil()).unwrap().as_bytes()).unwrap_err(),
         ];
         for error in errors {

@@ -137,7 +137,9 @@ fn other_platforms_are_named() {
     let layers = layers();
     let parts = oci_parts(&layers, &layers, &["linux/arm64", "windows/amd64"]);
     match place.open(&archive_of(&parts)).unwrap_err() {
-        ImageError::Platform { found, .. } => assert_eq!(found, ["linux/arm64", "windows/amd64"]),
+        ImageError::Platform { found, .. } => {
+            assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), ["linux/arm64", "windows/amd64"]);
+        }
         other => panic!("{other:?}"),
     }
     let mut parts = oci_parts(&layers, &layers, &["unknown/unknown"]);

@@ -41,6 +41,8 @@ pub enum EntryError {
     SymlinkLoop,
     #[error("is a hard link to `{}`, which does not exist at this point", beginning(target))]
     LinkTargetMissing { target: String },
+    #[error("is a hard link to `{}`, which {why}", beginning(target))]
+    LinkTarget { target: String, why: Box<EntryError> },
     #[error("is a hard link to the directory `{}`", beginning(target))]
     LinkToDirectory { target: String },
     #[error("has over 256 KiB of extended attributes, which EROFS has no room for")]
@@ -254,7 +256,7 @@ fn add_directory(tree: &mut Tree, parent: InodeId, name: Name<'_>, meta: Meta) -
 /// The last component is not followed: a hard link may be to a symbolic link.
 fn link_target(tree: &mut Tree, path: &[u8]) -> Result<InodeId, EntryError> {
     let shown = || String::from_utf8_lossy(path).into_owned();
-    let names = components(path)?;
+    let names = components(path).map_err(|why| EntryError::LinkTarget { target: shown(), why: Box::new(why) })?;
     let Some((&name, parents)) = names.split_last() else {
         return Err(EntryError::LinkToDirectory { target: shown() });
     };

@@ -35,6 +35,7 @@ mod opener;
 mod output;
 mod pack;
 mod parts;
+mod platform;
 mod reference;
 mod root_directory;
 mod stream;

@@ -16,7 +16,8 @@ use super::named;
 use super::output::Output;
 use super::pack::{Contents, Identity, estimated_bytes, pack as pack_root};
 use super::parts::{self, Parts};
-use super::reference::{self, Described, describe, is_layout, loose_parts};
+use super::platform::{ARCHITECTURE, OS, Platform};
+use super::reference::{Described, describe, is_layout, loose_parts};
 use super::root_directory::{Scan, fingerprint};
 use super::stream::{Compression, FileRange, Meter, Metered};
 use super::tree::Tree;
@@ -122,8 +123,9 @@ impl Opener<'_> {
     fn artifact_of(&self, file: File, path: &Path) -> Result<Artifact, ImageError> {
         let failed = |source| ImageError::Artifact { path: path.to_owned(), source };
         let artifact = Artifact::open(file, path).map_err(failed)?;
-        if let (found, false) = artifact.platform() {
-            return Err(ImageError::Platform { wanted: reference::platform(), found: vec![found] });
+        let platform = artifact.platform();
+        if !platform.is_ours() {
+            return Err(ImageError::Platform { wanted: Platform::ours(), found: vec![platform] });
         }
         let found = artifact.manifest().root.compression;
         match self.cache.wanted() {
@@ -355,7 +357,7 @@ const SPOOL_STEP: u64 = 8 << 20;
 
 /// A directory says nothing about how to run it.
 fn root_config() -> ImageConfig {
-    ImageConfig { architecture: "amd64".to_owned(), os: "linux".to_owned(), ..ImageConfig::default() }
+    ImageConfig { architecture: ARCHITECTURE.to_owned(), os: OS.to_owned(), ..ImageConfig::default() }
 }
 
 fn same(path: &Path, same: bool) -> Result<(), ImageError> {

@@ -29,8 +29,9 @@ pub use manifest::{Manifest, Provenance, SourceKind};
 pub(crate) use seal::{About, seal};
 pub(crate) use trailer::Trailer;
 
+use super::config::ImageConfig;
 use super::digest::{Digest, HashingReader};
-use super::reference::{ARCHITECTURE, OS};
+use super::platform::Platform;
 use super::stream::FileRange;
 use crate::progress::Progress;
 use crate::verity::{BLOCK, BLOCK_U64, HashTree};
@@ -138,11 +139,11 @@ impl Artifact {
         }
     }
 
-    /// The machine that it is for, as docker writes it, and whether a bottle is one.
+    /// The machine that it is for.
     #[must_use]
-    pub fn platform(&self) -> (String, bool) {
-        let config = &self.manifest.config;
-        (format!("{}/{}", config.os, config.architecture), config.os == OS && config.architecture == ARCHITECTURE)
+    pub fn platform(&self) -> Platform {
+        let ImageConfig { os, architecture, .. } = &self.manifest.config;
+        Platform { os: os.clone(), architecture: architecture.clone(), variant: String::new() }
     }
 
     /// Reads every byte that [`Artifact::open`] has not, and finds out whether it is the one that was written.

@@ -149,19 +149,19 @@ impl Ledger {
 
     /// What the stack says that it refused.
     pub fn unasked(&mut self, cause: Unasked, to: Destination, count: u32, now: Instant) {
-        if cause == Unasked::Full {
-            return self.put_off(to, "too many packets at once", count.into(), now);
-        }
-        self.counts.unasked = self.counts.unasked.saturating_add(count.into());
         let reason = match cause {
-            Unasked::Icmp => "ICMP",
-            Unasked::Protocol => "neither TCP nor UDP",
-            Unasked::Source => "not the guest's own address",
-            Unasked::Malformed => "malformed",
+            Unasked::Full => return self.put_off(to, "too many packets at once", count.into(), now),
+            Unasked::Icmp => Some("ICMP"),
+            Unasked::Protocol => Some("neither TCP nor UDP"),
+            Unasked::Source => Some("not the guest's own address"),
+            Unasked::Malformed => Some("malformed"),
             // What every system sends by itself; worth counting, not telling.
-            Unasked::Resolution | Unasked::Group | Unasked::Ipv6 | Unasked::Full => return,
+            Unasked::Resolution | Unasked::Group | Unasked::Ipv6 => None,
         };
-        self.refuse(to, reason, count.into(), now);
+        self.counts.unasked = self.counts.unasked.saturating_add(count.into());
+        if let Some(reason) = reason {
+            self.refuse(to, reason, count.into(), now);
+        }
     }
 
     fn refuse(&mut self, to: Destination, reason: &str, count: u64, now: Instant) {

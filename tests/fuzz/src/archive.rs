@@ -35,8 +35,12 @@ pub fn configuration(inner: &str, layer: &[u8]) -> String {
 pub fn of(configuration: &[u8], layer: &[u8]) -> Vec<u8> {
     let name = format!("{}.json", hexadecimal(configuration));
     let manifest = format!(r#"[{{"Config":"{name}","RepoTags":[],"Layers":["layer.tar"]}}]"#);
+    tar_of([("manifest.json", manifest.as_bytes()), (&name, configuration), ("layer.tar", layer)])
+}
+
+pub(crate) fn tar_of<'a>(members: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
-    for (path, bytes) in [("manifest.json", manifest.as_bytes()), (&name, configuration), ("layer.tar", layer)] {
+    for (path, bytes) in members {
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
@@ -45,7 +49,7 @@ pub fn of(configuration: &[u8], layer: &[u8]) -> Vec<u8> {
     builder.into_inner().expect("memory")
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text

@@ -1,6 +1,6 @@
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::image::testing::{Place, Tar, archive_of, config_json, seen};
 use crate::image::{Digest, ImageError, recall};
@@ -65,7 +65,7 @@ fn one_image_of_several_is_taken_by_its_name() {
         }
         match place.open_path(&format!("{source}:app:3")).unwrap_err() {
             ImageError::NoSuchName { name, names } => {
-                assert_eq!((name.as_str(), names), ("app:3", vec!["app:1".to_owned(), "app:2".to_owned()]));
+                assert_eq!((name.as_str(), names.join(" ").as_str()), ("app:3", "app:1 app:2 same"));
             }
             other => panic!("{other:?}"),
         }
@@ -84,7 +84,7 @@ fn names_of_nested_indexes_are_those_of_what_they_hold() {
     let mut parts = layout_of(&[("one", "1"), ("two", "2")]);
     let (_, inner) = parts.pop().unwrap();
     // Of two images that go by one name each still has its digest.
-    let inner: serde_json::Value = serde_json::from_slice(&inner).unwrap();
+    let inner: Value = serde_json::from_slice(&inner).unwrap();
     let digests: Vec<_> = (0..2).map(|at| inner["manifests"][at]["digest"].as_str().unwrap().to_owned()).collect();
     let inner = json!({ "manifests": digests.iter().map(|digest| json!({ "digest": digest })).collect::<Vec<_>>() });
     let inner = inner.to_string().into_bytes();
@@ -104,6 +104,83 @@ fn names_of_nested_indexes_are_those_of_what_they_hold() {
     assert_eq!(seen(&image, "file").unwrap().data, b"2");
     let name = crate::image::name_in_cache(&place.path(&given)).unwrap();
     assert_eq!(place.cache.find(&name).unwrap().artifact.digest(), image.digest());
+}
+
+/// The index of a layout with an image for each text, and what its descriptor says of it.
+fn index_of(place: &Place, images: &[(Value, &str)]) {
+    let texts: Vec<_> = images.iter().map(|(_, text)| ("", *text)).collect();
+    let mut parts = layout_of(&texts);
+    let index: Value = serde_json::from_slice(&parts.pop().unwrap().1).unwrap();
+    let mut manifests = index["manifests"].as_array().unwrap().clone();
+    for (descriptor, (said, _)) in manifests.iter_mut().zip(images) {
+        let descriptor = descriptor.as_object_mut().unwrap();
+        descriptor.remove("annotations");
+        descriptor.extend(said.as_object().unwrap().clone());
+    }
+    let index = json!({ "manifests": manifests });
+    parts.push(("index.json".to_owned(), index.to_string().into_bytes()));
+    let _absent = fs::remove_dir_all(place.path("layout"));
+    place.write_layout("layout", &parts);
+}
+
+/// What an index has beside the image that is meant.
+#[test]
+fn the_image_for_our_machine_is_chosen() {
+    let amd64 = |variant: &str| json!({ "platform": { "os": "linux", "architecture": "amd64", "variant": variant } });
+    let arm64 = json!({ "platform": { "os": "linux", "architecture": "arm64" } });
+    let named = |mut of: Value, name: &str| {
+        of["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
+        of
+    };
+    let bill = json!({ "artifactType": "application/spdx+json" });
+    let image = json!({ "artifactType": "application/vnd.oci.image.config.v1+json" });
+    let unsaid = json!({ "platform": {} });
+    let place = Place::new();
+    let text = |given: &str| Ok(seen(&place.open_path(given)?, "file").unwrap().data);
+    for (images, chosen) in [
+        (vec![(bill.clone(), "bill"), (json!({}), "image")], "image"),
+        (vec![(image, "image"), (bill.clone(), "bill")], "image"),
+        (vec![(unsaid, "image"), (arm64.clone(), "other")], "image"),
+        (vec![(amd64("v3"), "three"), (amd64(""), "plain"), (amd64("v2"), "two"), (arm64, "other")], "plain"),
+        (vec![(amd64("v3"), "three"), (amd64("v2"), "two")], "two"),
+        (vec![(amd64("v3"), "three")], "three"),
+    ] {
+        index_of(&place, &images);
+        assert_eq!(text("layout").map_err(|error: ImageError| error.to_string()), Ok(chosen.as_bytes().to_vec()));
+    }
+    // Another image is no variant.
+    index_of(
+        &place,
+        &[(named(amd64(""), "one"), "1"), (named(amd64("v3"), "two"), "2"), (named(amd64(""), "two"), "3")],
+    );
+    assert_eq!(text("layout:two").unwrap(), b"3");
+    assert!(matches!(text("layout"), Err(ImageError::ManyImages { names }) if names == ["one", "two"]));
+    index_of(&place, &[(amd64("v2"), "one"), (amd64("v2"), "two")]);
+    assert!(matches!(text("layout"), Err(ImageError::ManyImages { .. })));
+    index_of(&place, &[(bill, "bill")]);
+    assert!(matches!(text("layout"), Err(ImageError::NoImages)));
+}
+
+#[test]
+fn an_image_may_name_our_machine_as_it_likes() {
+    let place = Place::new();
+    let layer = Tar::default().file("file", b"text").finish();
+    let of = |said: Value| {
+        let mut config: Value = serde_json::from_slice(&config_json(std::slice::from_ref(&layer))).unwrap();
+        config["architecture"] = said;
+        let listed = json!([{ "Config": "c", "Layers": ["l"] }]).to_string();
+        let tar = Tar::default().file("c", config.to_string().as_bytes()).file("l", &layer);
+        place.open(&tar.file("manifest.json", listed.as_bytes()).finish())
+    };
+    for ours in [json!("x86_64"), json!(null), json!(""), json!("AMD64")] {
+        assert_eq!(of(ours).unwrap().manifest().config.architecture, "amd64");
+    }
+    assert!(
+        of(json!("aarch64"))
+            .unwrap_err()
+            .to_string()
+            .starts_with("the image is for linux/aarch64, not for linux/amd64")
+    );
 }
 
 /// As `skopeo copy … dir:DIR` writes it; a directory that only has such files is one that is to be the root.

@@ -1,0 +1,208 @@
+//! OCI layouts: indexes, manifests, and what their descriptors point to; skopeo's directories, which have the same manifests.
+//!
+//! Source: OCI image-spec, image-layout.md, image-index.md, manifest.md, descriptor.md; containers-transports(5), "dir".
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use serde::Deserialize;
+
+use super::naming::{Named, called, only};
+use super::{DOCKER_MANIFEST, Described, OCI_INDEX, finish};
+use crate::image::config::nullable;
+use crate::image::digest::Digest;
+use crate::image::error::ImageError;
+use crate::image::parts::{Parts, parse, parse_digest};
+use crate::image::platform::Platform;
+
+/// An index may point to indexes; more than this many levels is an attack.
+const MAX_NESTED_INDEXES: usize = 4;
+/// Images and indexes that the indexes name, all together: each may be an index again, and name as many.
+const MAX_MANIFESTS: usize = 4096;
+/// Of all indexes together: one for every machine there is takes some kilobytes.
+const MAX_INDEX_BYTES: usize = 8 << 20;
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    #[serde(default)]
+    media_type: String,
+    digest: String,
+    platform: Option<Platform>,
+    /// What the manifest is about, if it is no image (a bill of materials, a signature).
+    artifact_type: Option<String>,
+    annotations: Option<Annotations>,
+}
+
+/// The one that we read. Of others there may be any number.
+#[derive(Debug, Clone, Deserialize)]
+struct Annotations {
+    #[serde(rename = "org.opencontainers.image.ref.name")]
+    name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Index {
+    #[serde(default, deserialize_with = "nullable")]
+    manifests: Vec<Descriptor>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Manifest {
+    config: Descriptor,
+    #[serde(default, deserialize_with = "nullable")]
+    layers: Vec<Descriptor>,
+}
+
+impl Descriptor {
+    fn is_index(&self) -> bool {
+        matches!(
+            self.media_type.as_str(),
+            "application/vnd.oci.image.index.v1+json" | "application/vnd.docker.distribution.manifest.list.v2+json"
+        )
+    }
+
+    /// Of statements about other manifests (provenance, signatures), which builders put beside them.
+    fn is_no_image(&self) -> bool {
+        let is_of = |kind: &str| !kind.is_empty() && kind != IMAGE_CONFIG;
+        self.artifact_type.as_deref().is_some_and(is_of)
+            || self.platform.as_ref().is_some_and(|platform| platform.os == "unknown")
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.annotations.as_ref()?.name.as_deref()
+    }
+}
+
+/// A manifest that an index names, or several do.
+#[derive(Debug)]
+struct Candidate {
+    digest: String,
+    platform: Option<Platform>,
+    /// Its own, or those of the indexes that it is in; shared, as such an index may name thousands.
+    names: Vec<Rc<str>>,
+}
+
+impl Candidate {
+    fn variant(&self) -> Option<&str> {
+        Some(&self.platform.as_ref()?.variant)
+    }
+}
+
+impl Named for Candidate {
+    fn names(&self) -> Vec<&str> {
+        self.names.iter().map(AsRef::as_ref).chain([self.digest.as_str()]).collect()
+    }
+}
+
+/// What the indexes of an image may still name and take.
+struct Left {
+    manifests: usize,
+    bytes: usize,
+}
+
+/// The artifact type of an image, where one is said (manifest.md, "artifactType").
+const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
+/// Where a layout keeps its blobs.
+const OCI_BLOBS: &str = "blobs/sha256/";
+
+pub(super) fn layout(parts: &Parts, wanted: Option<&str>) -> Result<Described, ImageError> {
+    let (mut candidates, mut left) = (Vec::new(), Left { manifests: MAX_MANIFESTS, bytes: MAX_INDEX_BYTES });
+    let index = parts.document(OCI_INDEX)?;
+    collect(parts, (OCI_INDEX, &index, None), (0, &mut left), &mut candidates)?;
+    let chosen = choose(called(candidates, wanted)?)?;
+    let (name, bytes) = blob(parts, OCI_BLOBS, &chosen.digest)?;
+    of_manifest(parts, (&name, &bytes), OCI_BLOBS)
+}
+
+/// A directory with one manifest, and its blobs beside it.
+pub(super) fn skopeo(parts: &Parts, wanted: Option<&str>) -> Result<Described, ImageError> {
+    if let Some(wanted) = wanted {
+        return Err(ImageError::NoSuchName { name: wanted.to_owned(), names: Vec::new() });
+    }
+    let manifest = parts.document(DOCKER_MANIFEST)?;
+    if parse::<Index>(DOCKER_MANIFEST, &manifest).is_ok_and(|index| !index.manifests.is_empty()) {
+        return Err(ImageError::SkopeoIndex);
+    }
+    of_manifest(parts, (DOCKER_MANIFEST, &manifest), "")
+}
+
+fn of_manifest(parts: &Parts, (name, bytes): (&str, &[u8]), blobs: &str) -> Result<Described, ImageError> {
+    let manifest: Manifest = parse(name, bytes)?;
+    let (config_name, config) = blob(parts, blobs, &manifest.config.digest)?;
+    let layer = |layer: &Descriptor| {
+        let digest = parse_digest(name, &layer.digest)?;
+        Ok((format!("{blobs}{}", digest.hex()), Some(digest)))
+    };
+    let layers = manifest.layers.iter().map(layer).collect::<Result<_, ImageError>>()?;
+    finish(parts, &config_name, &config, layers)
+}
+
+fn collect(
+    parts: &Parts,
+    (file, bytes, name): (&str, &[u8], Option<&Rc<str>>),
+    (depth, left): (usize, &mut Left),
+    into: &mut Vec<Candidate>,
+) -> Result<(), ImageError> {
+    if depth > MAX_NESTED_INDEXES {
+        return Err(ImageError::NestedIndexes { limit: MAX_NESTED_INDEXES });
+    }
+    let bytes_left = left.bytes.checked_sub(bytes.len());
+    left.bytes = bytes_left.ok_or(ImageError::LongIndexes { limit: MAX_INDEX_BYTES })?;
+    let index: Index = parse(file, bytes)?;
+    let manifests_left = left.manifests.checked_sub(index.manifests.len());
+    left.manifests = manifests_left.ok_or(ImageError::ManyManifests { limit: MAX_MANIFESTS })?;
+    for descriptor in index.manifests {
+        let name = descriptor.name().map(Rc::from).or_else(|| name.cloned());
+        if descriptor.is_index() {
+            let (file, bytes) = blob(parts, OCI_BLOBS, &descriptor.digest)?;
+            collect(parts, (&file, &bytes, name.as_ref()), (depth + 1, &mut *left), into)?;
+        } else if !descriptor.is_no_image() {
+            match into.iter_mut().find(|known| known.digest == descriptor.digest) {
+                Some(known) => known.names.extend(name),
+                None => into.push(Candidate {
+                    names: name.into_iter().collect(),
+                    digest: descriptor.digest,
+                    platform: descriptor.platform,
+                }),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The one for our machine. One that states no platform may be: its configuration will tell.
+fn choose(candidates: Vec<Candidate>) -> Result<Candidate, ImageError> {
+    let (fitting, others): (Vec<_>, Vec<_>) =
+        candidates.into_iter().partition(|candidate| candidate.platform.as_ref().is_none_or(Platform::is_ours));
+    if fitting.is_empty() && !others.is_empty() {
+        let found = others.into_iter().filter_map(|other| other.platform).collect();
+        return Err(ImageError::Platform { wanted: Platform::ours(), found });
+    }
+    only(without_variants(fitting))
+}
+
+/// Of an image that is there for several variants of our machine, the one that asks for the least.
+fn without_variants(candidates: Vec<Candidate>) -> Vec<Candidate> {
+    let mut least: HashMap<&[Rc<str>], &str> = HashMap::new();
+    for (names, variant) in candidates.iter().filter_map(|candidate| Some((&*candidate.names, candidate.variant()?))) {
+        least.entry(names).and_modify(|least| *least = variant.min(least)).or_insert(variant);
+    }
+    let is_least = |candidate: &Candidate| {
+        candidate.variant().is_none_or(|variant| least.get(&*candidate.names) == Some(&variant))
+    };
+    let kept: Vec<_> = candidates.iter().map(is_least).collect();
+    candidates.into_iter().zip(kept).filter_map(|(candidate, is_kept)| is_kept.then_some(candidate)).collect()
+}
+
+/// A document that goes by its digest, which is checked: for its form before it becomes a path.
+fn blob(parts: &Parts, blobs: &str, digest: &str) -> Result<(String, Vec<u8>), ImageError> {
+    let name = format!("{blobs}{}", parse_digest(OCI_INDEX, digest)?.hex());
+    let bytes = parts.document(&name)?;
+    let found = Digest::of(&bytes).to_string();
+    if found != digest {
+        return Err(ImageError::Digest { name, expected: digest.to_owned(), found });
+    }
+    Ok((name, bytes))
+}
