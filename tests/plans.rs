@@ -452,6 +452,12 @@ fn what_can_be_judged_without_an_image_is_judged_before_there_is_one() {
     }
     let answer = home.run(&["start", "coder", "--yes", "--bundle", "external=2001:db8::1"]);
     assert!(answer.stderr.contains("there is no IPv6 in a bottle"), "{}", answer.stderr);
+    let answer = home.run(&["start", "coder", "--yes", "--egress-log", "log"]);
+    assert!(
+        answer.stderr.contains("--egress-log means nothing") && answer.stderr.contains("`--bundle`"),
+        "{}",
+        answer.stderr
+    );
 }
 
 /// Names only. Also beside a plan for programs: whoever runs one reads standard error.

@@ -124,6 +124,11 @@ impl BuilderError {
             Self::NoName { store } => {
                 format!("for instance `{}`; a file of that name is `./{0}`", store.prefixed("debian:12"))
             }
+            Self::Failed { what, program: "skopeo", .. } if what.starts_with("looking for `containers-storage:") => {
+                "`podman images` and `buildah images` list what your own storage has; that of another driver is \
+                 `containers-storage:[vfs@/var/lib/containers/storage]NAME`, with the driver's name and the storage's directory"
+                    .to_owned()
+            }
             Self::Image(error) => return error.hint(),
             _ => return None,
         })

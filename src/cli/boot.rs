@@ -14,12 +14,10 @@ use crate::builder::{self, BuilderError, Origin};
 use crate::host::kvm;
 use crate::image::{self, Artifact, Cache};
 use crate::launch::claim::{Claim, ClaimError};
-use crate::launch::egress::Egress;
 use crate::launch::placing::{Placed, Placing};
 use crate::launch::session::Outcome;
 use crate::launch::timings::Timings;
 use crate::launch::{self, Bottle, Command, LaunchError};
-use crate::net::ledger::Ledger;
 use crate::plan::environment::{Origin as ValueOrigin, USER, endpoints};
 use crate::plan::git_gate::GUEST_GITCONFIG;
 use crate::plan::provider::GUEST_PROMPT;
@@ -31,7 +29,7 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 pub(super) fn gateways(bundle: Option<&BundleWord>) -> Gateways {
     match bundle {
@@ -52,6 +50,8 @@ pub(super) fn boot(
     let Prepared { plan, secrets, mut state, subnet, .. } = prepared;
     let claim = Claim::new(&plan.machine_name).map_err(|error| not_ours(error, &plan))?;
     let kvm = kvm::open().map_err(LaunchError::from)?;
+    let egress = egress::of_agent(machine, subnet)?;
+    let ledger = egress.as_ref().map(|egress| Arc::clone(&egress.ledger));
     let Kernel { vmlinux: kernel, modules, installed } = run::open_kernel(machine.kernel.as_deref())?;
     let image = open_image(&plan, &signals)?;
     fit::check(installed.as_ref(), image.manifest().root.compression)?;
@@ -59,18 +59,6 @@ pub(super) fn boot(
     let tty = !headless && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let hostname = Hostname::new(&plan.machine_name).map_err(|error| Failure::new(error, None))?;
     let env = environment(&plan, secrets, &image.manifest().config.env, machine.bundle.is_some(), tty)?;
-    let ledger = Arc::new(Mutex::new(Ledger::new(None)));
-    let egress = match &machine.bundle {
-        Some(word) => Some(Egress {
-            rules: vec![],
-            bundle: egress::bundle_plan(word)?,
-            subnet: Some(subnet),
-            rate: None,
-            bandwidth: None,
-            ledger: Arc::clone(&ledger),
-        }),
-        None => None,
-    };
     let processes = state.processes();
     let bottle = Bottle {
         claim,
@@ -98,7 +86,7 @@ pub(super) fn boot(
     interrupt::check(&signals)?;
     state.take_mark();
     let outcome = launch::launch(bottle, &mut Timings::default());
-    if let Some(summary) = egress::summary(&ledger) {
+    if let Some(summary) = ledger.and_then(|ledger| egress::summary(&ledger)) {
         note(&summary);
     }
     if !matches!(outcome, Ok(Outcome::Exited(_))) {

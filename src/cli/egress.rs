@@ -1,13 +1,14 @@
 //! What a bottle may reach, as it is typed; and `bottle-vmm egress`: what it did reach.
 
-use super::args::RunArgs;
+use super::args::{EgressArgs, MachineArgs, RunArgs};
 use super::report::Failure;
 use crate::launch::LaunchError;
 use crate::launch::egress::{self, BundlePlan, Egress};
 use crate::net::broker::BundleDirectory;
 use crate::net::inquiry;
 use crate::net::ledger::{EgressLog, Ledger, Report, Tally};
-use crate::net::policy::parse_entries;
+use crate::net::policy::{Rule, parse_entries};
+use crate::net::subnet::Subnet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -54,42 +55,63 @@ struct NoNetwork {
 pub fn plan(args: &RunArgs) -> Result<Option<Egress>, Failure> {
     let rules = parse_entries("--allow", &args.allow)?;
     if rules.is_empty() && args.bundle.is_none() {
-        let given = [
-            ("--egress-log", args.egress_log.is_some()),
-            ("--egress-rate", args.egress_rate.is_some()),
-            ("--egress-bandwidth", args.egress_bandwidth.is_some()),
-        ];
-        return match given.into_iter().find(|(_, given)| *given) {
-            Some((option, _)) => {
-                let hint = "say what it may reach with `--allow` or `--bundle`, or leave the option out";
-                Err(Failure::new(NoNetwork { option }, Some(hint.to_owned())))
-            }
-            None => Ok(None),
-        };
+        return nothing_given(&args.limits, "say what it may reach with `--allow` or `--bundle`").map(|()| None);
     }
     let bundle = args.bundle.as_ref().map_or(Ok(BundlePlan::None), bundle_plan)?;
     egress::check(&rules, &bundle).map_err(LaunchError::from)?;
-    let log = args.egress_log.as_deref().map(EgressLog::open).transpose()?;
-    Ok(Some(Egress {
-        rules,
-        bundle,
-        subnet: None,
-        rate: args.egress_rate,
-        bandwidth: args.egress_bandwidth.map(|bytes| bytes.0),
-        ledger: Arc::new(Mutex::new(Ledger::new(log))),
-    }))
+    limited(rules, bundle, None, &args.limits).map(Some)
 }
 
-pub fn bundle_plan(word: &BundleWord) -> Result<BundlePlan, Failure> {
+/// What can be wrong with the network of an agent's bottle before anything is made.
+pub fn check(machine: &MachineArgs) -> Result<(), Failure> {
+    match &machine.bundle {
+        Some(word) => Ok(egress::check(&[], &bundle_plan(word)?).map_err(LaunchError::from)?),
+        None => nothing_given(&machine.limits, "say where its bundle is with `--bundle`"),
+    }
+}
+
+/// The network of an agent's bottle: its bundle.
+pub fn of_agent(machine: &MachineArgs, subnet: Subnet) -> Result<Option<Egress>, Failure> {
+    let Some(word) = &machine.bundle else { return Ok(None) };
+    limited(vec![], bundle_plan(word)?, Some(subnet), &machine.limits).map(Some)
+}
+
+fn nothing_given(limits: &EgressArgs, instead: &str) -> Result<(), Failure> {
+    let given = [
+        ("--egress-log", limits.egress_log.is_some()),
+        ("--egress-rate", limits.egress_rate.is_some()),
+        ("--egress-bandwidth", limits.egress_bandwidth.is_some()),
+    ];
+    match given.into_iter().find(|(_, given)| *given) {
+        Some((option, _)) => {
+            Err(Failure::new(NoNetwork { option }, Some(format!("{instead}, or leave the option out"))))
+        }
+        None => Ok(()),
+    }
+}
+
+fn limited(
+    rules: Vec<Rule>,
+    bundle: BundlePlan,
+    subnet: Option<Subnet>,
+    limits: &EgressArgs,
+) -> Result<Egress, Failure> {
+    let log = limits.egress_log.as_deref().map(EgressLog::open).transpose()?;
+    Ok(Egress {
+        rules,
+        bundle,
+        subnet,
+        rate: limits.egress_rate,
+        bandwidth: limits.egress_bandwidth.map(|bytes| bytes.0),
+        ledger: Arc::new(Mutex::new(Ledger::new(log))),
+    })
+}
+
+fn bundle_plan(word: &BundleWord) -> Result<BundlePlan, Failure> {
     Ok(match word {
         BundleWord::External(address) => BundlePlan::External(*address),
         BundleWord::Sockets(directory) => BundlePlan::Sockets(BundleDirectory::open(directory)?),
     })
-}
-
-/// What can be wrong with `--bundle` alone.
-pub fn check_bundle(word: &BundleWord) -> Result<(), Failure> {
-    Ok(egress::check(&[], &bundle_plan(word)?).map_err(LaunchError::from)?)
 }
 
 /// Ends the log; what there is to say at the end.

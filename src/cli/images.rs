@@ -187,7 +187,8 @@ fn report(pruned: &Pruned, dry_run: bool) -> Report {
 fn tell(pruned: &Pruned, dry_run: bool) -> Result<(), Failure> {
     let done = if dry_run { "would remove" } else { "removed" };
     for entry in &pruned.removed {
-        out::line(format_args!("{done} {} {}", short(&entry.artifact), names(entry)))?;
+        let size = HumanBytes(entry.disk_bytes);
+        out::line(format_args!("{done} {} {}: {size}", short(&entry.artifact), names(entry)))?;
     }
     for path in &pruned.stale {
         out::line(format_args!("{done} {}", path.display()))?;

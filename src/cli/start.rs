@@ -95,7 +95,7 @@ fn go(chosen: Chosen, how: Unattended, machine: &MachineArgs) -> Result<ExitCode
     let Chosen { host, catalogue, spec, agent_of_home } = chosen;
     run::check_memory(machine.mem, bottles::USUAL_MEMORY)?;
     run::check_cpus(machine.cpus)?;
-    machine.bundle.as_ref().map_or(Ok(()), egress::check_bundle)?;
+    egress::check(machine)?;
     let asks = !(how.dry_run || how.yes || how.headless);
     // Whoever leaves, at whatever moment, leaves nothing behind: what has been made is taken back first.
     let signals = interrupt::hold()?;

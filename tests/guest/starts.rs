@@ -103,7 +103,9 @@ fn an_agent_has_its_prompt_files_variables_and_workspace_and_nothing_is_left() {
             "env: {OWN: 'of the bottle', HOST_B: '${HOST_B}', MINE: over, HOME: '${HOME}', USER: root}\n",
         );
         let before = files::listing(home.path());
-        let start = ["run", "coder", "--cwd", "--bundle", "external=192.0.2.10"];
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let start = ["run", "coder", "--cwd", "--bundle", "external=192.0.2.10", "--egress-log"];
+        let start = [&start[..], &[log.path().to_str().unwrap()]].concat();
         let finished = Finished::of(command(&home, &start).output().unwrap());
         assert_eq!(
             finished.text(),
@@ -124,6 +126,8 @@ fn an_agent_has_its_prompt_files_variables_and_workspace_and_nothing_is_left() {
             "agent      coder\n",
             "egress: 1 refused: 192.0.2.10:22/tcp",
         ]);
+        let logged = fs::read_to_string(&log).unwrap();
+        assert!(logged.contains("\"port\":8888") && logged.contains("\"port\":22,"), "{logged}");
         let after = files::listing(home.path());
         assert!(after == before, "{:?} and not {:?}", after.keys(), before.keys());
         wait_for("nothing runs", || ours().is_empty());

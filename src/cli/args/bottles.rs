@@ -2,7 +2,7 @@
 
 use super::super::egress::BundleWord;
 use super::super::quantity::{Bytes, Seconds};
-use super::SandboxPart;
+use super::{EgressArgs, SandboxPart};
 use crate::manifest::Name;
 use clap::Args;
 use clap::builder::FalseyValueParser;
@@ -79,6 +79,9 @@ pub struct MachineArgs {
     /// Where the gateways are: external=ADDRESS, a bundle that runs already; or sockets=DIR, where each listens on PORT.sock
     #[arg(long, value_name = "KIND=WHERE")]
     pub bundle: Option<BundleWord>,
+
+    #[command(flatten)]
+    pub limits: EgressArgs,
 
     /// vCPUs
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = super::run::cpus)]

@@ -10,7 +10,7 @@ pub use bench::{BenchCommand, BootBench};
 pub use bottles::{BottleArgs, CleanupArgs, ListWhat, MachineArgs, PlanArgs, ResumeArgs, StartArgs, Unattended};
 pub use images::{ImagesArgs, ImagesCommand, InspectArgs, PackArgs};
 pub use kernel::KernelCommand;
-pub use run::{NetMode, RunArgs, SandboxPart};
+pub use run::{EgressArgs, NetMode, RunArgs, SandboxPart};
 
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;

@@ -111,20 +111,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "KIND=WHERE")]
     pub bundle: Option<BundleWord>,
 
-    /// Write what was connected and what was refused to a file, as JSON lines
-    #[arg(long, value_name = "FILE")]
-    pub egress_log: Option<PathBuf>,
-
-    /// Most new connections a second [default: 350, and up to 10000 after a silence]
-    ///
-    /// More are put off, not refused. The default keeps a guest from filling the host's connection tracking; a larger number lifts it. At
-    /// most 10000 are under way at a time, and those beyond the first 64 have socket buffers of 32 KiB.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub egress_rate: Option<u32>,
-
-    /// Most bytes a second, in each direction (e.g. 2M)
-    #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
-    pub egress_bandwidth: Option<Bytes>,
+    #[command(flatten)]
+    pub limits: EgressArgs,
 
     /// Host name in the guest [default: the bottle's name]
     #[arg(long, value_name = "NAME")]
@@ -175,6 +163,25 @@ pub struct RunArgs {
     /// The command and its arguments [default: the image's]
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// How much a bottle may do on its network, and where that is written down.
+#[derive(Debug, Args)]
+pub struct EgressArgs {
+    /// Write what was connected and what was refused to a file, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub egress_log: Option<PathBuf>,
+
+    /// Most new connections a second [default: 350, and up to 10000 after a silence]
+    ///
+    /// More are put off, not refused. The default keeps a guest from filling the host's connection tracking; a larger number lifts it. At
+    /// most 10000 are under way at a time, and those beyond the first 64 have socket buffers of 32 KiB.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub egress_rate: Option<u32>,
+
+    /// Most bytes a second, in each direction (e.g. 2M)
+    #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
+    pub egress_bandwidth: Option<Bytes>,
 }
 
 /// What `--no-sandbox` leaves out.
