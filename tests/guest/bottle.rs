@@ -36,7 +36,11 @@ impl Bottle {
 
     /// Of a program that is not ours.
     pub fn of(program: impl AsRef<OsStr>) -> Self {
-        let mut command = Command::new(program);
+        Self::of_command(Command::new(program))
+    }
+
+    /// Of a program that is started as somebody else, or somewhere else.
+    pub fn of_command(mut command: Command) -> Self {
         command.args(["run", "--mem", "256M"]).stdin(Stdio::null());
         Self { command }
     }

@@ -3,13 +3,18 @@
 use crate::bottle::{Bottle, Finished, guest_test};
 use crate::processes::{monitor, ours, running, wait_for};
 use crate::setup::{PROGRAM, kernels};
+use bottle_vmm::paths;
+use nix::unistd::{chown, geteuid};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+use tempfile::TempDir;
 
 /// Probes, and the system call that the report names.
-const PROBES: [(&str, &str); 16] = [
+const PROBES: [(&str, &str); 17] = [
     ("socket", "`socket` (system call 41)"),
     ("connect", "`connect` (system call 42)"),
     ("sendto-address", "`sendto` (system call 44)"),
@@ -20,6 +25,7 @@ const PROBES: [(&str, &str); 16] = [
     ("ptrace", "`ptrace` (system call 101)"),
     ("process-vm-readv", "`process_vm_readv` (system call 310)"),
     ("kill", "`kill` (system call 62)"),
+    ("tgkill", "`tgkill` (system call 234)"),
     ("io-uring", "`io_uring_setup` (system call 425)"),
     ("bpf", "`bpf` (system call 321)"),
     ("mount", "`mount` (system call 165)"),
@@ -29,22 +35,22 @@ const PROBES: [(&str, &str); 16] = [
 ];
 
 fn probing(thread: &str, probe: &str, options: &[&str]) -> Finished {
-    let probe = format!("{thread}:{probe}");
-    Bottle::new().with(&["--console", "--sandbox-probe", &probe]).with(options).run(&["echo", "ran"])
+    probing_in(Bottle::new(), thread, probe, options)
 }
+
+fn probing_in(bottle: Bottle, thread: &str, probe: &str, options: &[&str]) -> Finished {
+    let probe = format!("{thread}:{probe}");
+    bottle.with(&["--console", "--sandbox-probe", &probe]).with(options).run(&["echo", "ran"])
+}
+
+const ATTACKED: [&str; 3] = ["the monitor tried ", "its sandbox forbids", "hint: this may be an attack"];
 
 #[test]
 fn every_escape_attempt_is_fatal_and_reported_by_name_in_both_kinds_of_threads() {
     guest_test(|| {
         for (probe, named) in PROBES {
             for thread in ["devices", "vcpu"] {
-                let finished = probing(thread, probe, &[]).exits(125).prints("");
-                finished.complains(&[
-                    "the monitor tried ",
-                    named,
-                    "its sandbox forbids",
-                    "hint: this may be an attack",
-                ]);
+                probing(thread, probe, &[]).exits(125).prints("").complains(&ATTACKED).complains(&[named]);
             }
         }
         assert_eq!(ours(), []);
@@ -54,13 +60,15 @@ fn every_escape_attempt_is_fatal_and_reported_by_name_in_both_kinds_of_threads()
 #[test]
 fn every_attempt_succeeds_without_the_sandbox_or_the_test_above_shows_nothing() {
     guest_test(|| {
-        for (probe, _) in PROBES.iter().filter(|(probe, _)| *probe != "execve") {
+        for (probe, _) in PROBES.iter().filter(|(probe, _)| !["execve", "tgkill"].contains(probe)) {
             let finished = probing("devices", probe, &["--no-sandbox"]).exits(0).prints("ran\n");
             finished
                 .complains(&["WARNING: the monitor runs without its sandbox", "the probe of the sandbox succeeded"]);
         }
         // It has become another program, which ended.
         probing("devices", "execve", &["--no-sandbox"]).exits(125).complains(&["the monitor process was killed"]);
+        let launcher = probing("devices", "tgkill", &["--no-sandbox"]);
+        assert_eq!(launcher.code, None, "it has ended by a signal: {launcher:?}");
     });
 }
 
@@ -72,6 +80,7 @@ fn each_layer_holds_without_the_others() {
             ("connect", "Network is unreachable"), // the empty network; Landlock of Linux 6.7 and later comes to the same
             ("unshare", "Operation not permitted"), // no capabilities
             ("kill", "Operation not permitted"),   // another user
+            ("tgkill", "Operation not permitted"),
             ("bpf", "Operation not permitted"),
         ] {
             let finished = probing("vcpu", probe, &["--no-sandbox=seccomp"]).exits(0).prints("ran\n");
@@ -136,7 +145,7 @@ fn from_outside_a_running_monitor_has_nothing() {
             for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
                 assert_eq!(all(set), only("0000000000000000"), "{set}");
             }
-            if nix::unistd::geteuid().is_root() {
+            if geteuid().is_root() {
                 let user: u32 = 0x7000_0000 | process.cast_unsigned();
                 assert_eq!(all("Uid"), only(&format!("{user} {user} {user} {user}")));
                 assert_eq!(all("Gid"), only(&format!("{user} {user} {user} {user}")));
@@ -190,21 +199,51 @@ fn check_descriptors(process: i32) {
     assert_eq!(writable, 1, "the scratch disk");
 }
 
-/// As an ordinary user who may use /dev/kvm, in an environment of that user's own.
-fn as_user(script: &str) -> Finished {
-    let setup = format!(
-        "cp {PROGRAM} /tmp/program && chmod 755 /tmp/program && chmod 666 /dev/kvm; \
-         cd /; HOME={home} TMPDIR=/tmp XDG_RUNTIME_DIR=/tmp setpriv --reuid 1234 --regid 1234 --clear-groups sh -c '{script}'",
-        home = std::env::var("HOME").unwrap(),
-    );
-    Finished::of(Command::new("sh").args(["-c", &setup]).output().unwrap())
+/// An ordinary user who may use /dev/kvm, with the program and the kernels where such a one can read them.
+struct Ordinary(TempDir);
+
+impl Ordinary {
+    fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::create_dir_all(path("data/bottle-vmm")).unwrap();
+        fs::create_dir(path("home")).unwrap();
+        fs::copy(PROGRAM, path("program")).unwrap();
+        let store = paths::data().unwrap().join("kernels");
+        let copied = Command::new("cp").arg("-r").arg(store).arg(path("data/bottle-vmm")).status().unwrap();
+        let opened = Command::new("chmod").args(["-R", "a+rX"]).arg(directory.path()).status().unwrap();
+        assert!(copied.success() && opened.success());
+        if geteuid().is_root() {
+            chown(&path("home"), Some(USER.into()), Some(USER.into())).unwrap();
+            fs::set_permissions("/dev/kvm", fs::Permissions::from_mode(0o666)).unwrap();
+        }
+        Self(directory)
+    }
+
+    fn command(&self) -> Command {
+        let path = |name: &str| self.0.path().join(name);
+        let mut command = Command::new(path("program"));
+        command.current_dir("/").env("HOME", path("home")).env("TMPDIR", path("home"));
+        command.env("XDG_DATA_HOME", path("data")).env("XDG_RUNTIME_DIR", path("home"));
+        if geteuid().is_root() {
+            command.uid(USER).gid(USER);
+        }
+        command
+    }
+
+    fn bottle(&self) -> Bottle {
+        Bottle::of_command(self.command())
+    }
 }
+
+/// In the emulated host nobody has this number.
+const USER: u32 = 1234;
 
 #[test]
 fn an_ordinary_user_has_the_same_sandbox_and_keeps_being_that_user() {
     guest_test(|| {
-        let script = "/tmp/program doctor --json";
-        let finished = as_user(script);
+        let user = Ordinary::new();
+        let finished = Finished::of(user.command().args(["doctor", "--json"]).output().unwrap());
         let report: serde_json::Value =
             serde_json::from_slice(&finished.stdout).unwrap_or_else(|_| panic!("{finished:?}"));
         for layer in ["network", "user", "landlock", "seccomp"] {
@@ -212,6 +251,17 @@ fn an_ordinary_user_has_the_same_sandbox_and_keeps_being_that_user() {
             assert_eq!(check["status"], "ok", "{check}");
         }
         assert!(finished.text().contains("the caller's user"), "{}", finished.text());
+        user.bottle().run(&["sh", "-c", "id -u; exit 7"]).exits(7).prints("0\n").quietly();
+        for (probe, named) in PROBES {
+            let finished = probing_in(user.bottle(), "devices", probe, &[]).exits(125).prints("");
+            finished.complains(&ATTACKED).complains(&[named]);
+        }
+        // Those that need no filter, as the monitor is of the user that started it.
+        for (probe, why) in [("open", "Permission denied"), ("connect", "Network is unreachable")] {
+            let finished = probing_in(user.bottle(), "vcpu", probe, &["--no-sandbox=seccomp"]).exits(0);
+            finished.complains(&["the probe of the sandbox failed", why]);
+        }
+        wait_for("everything is gone", || ours().is_empty());
     });
 }
 

@@ -41,6 +41,8 @@ pub enum Call {
     Ptrace,
     ProcessVmReadv,
     Kill,
+    /// With the signal that abort(3) sends, which the monitor may send to itself.
+    Tgkill,
     IoUring,
     Bpf,
     Mount,
@@ -54,7 +56,7 @@ pub enum Call {
 }
 
 impl Call {
-    pub const ALL: [(&'static str, Self); 18] = [
+    pub const ALL: [(&'static str, Self); 19] = [
         ("socket", Self::Socket),
         ("connect", Self::Connect),
         ("sendto-address", Self::SendtoAddress),
@@ -65,6 +67,7 @@ impl Call {
         ("ptrace", Self::Ptrace),
         ("process-vm-readv", Self::ProcessVmReadv),
         ("kill", Self::Kill),
+        ("tgkill", Self::Tgkill),
         ("io-uring", Self::IoUring),
         ("bpf", Self::Bpf),
         ("mount", Self::Mount),
@@ -155,6 +158,10 @@ impl Prepared {
                 raw(libc::SYS_process_vm_readv, [process, address(&into), 1, address(&from), 1, 0])
             }
             Call::Kill => raw(libc::SYS_kill, [self.parent, 0, 0, 0, 0, 0]),
+            Call::Tgkill => {
+                let abort = usize::try_from(libc::SIGABRT).unwrap_or(0);
+                raw(libc::SYS_tgkill, [self.parent, self.parent, abort, 0, 0, 0])
+            }
             // 120 bytes of parameters, which the kernel fills in.
             Call::IoUring => raw(libc::SYS_io_uring_setup, [1, writable(&mut [0u64; 15]), 0, 0, 0, 0]),
             Call::Bpf => {
