@@ -4,7 +4,7 @@ use super::args::{ImagesArgs, ImagesCommand};
 use super::out;
 use super::report::{Failure, note};
 use crate::builder::Origin;
-use crate::image::{Artifact, Cache, Entry, Pruned, RootCompression, Source};
+use crate::image::{Artifact, Cache, Entry, Pruned, RootCompression, Source, familiar};
 use indicatif::{HumanBytes, HumanDuration};
 use serde::Serialize;
 use std::path::Path;
@@ -144,10 +144,7 @@ pub fn cached_as(artifact: &Artifact) -> Option<String> {
 
 /// The file names of its sources; where they lie is in the JSON.
 fn names(entry: &Entry) -> String {
-    let name = |source: &String| {
-        Path::new(source).file_name().map_or_else(|| source.clone(), |name| name.to_string_lossy().into_owned())
-    };
-    let mut names: Vec<_> = entry.names.iter().map(name).collect();
+    let mut names: Vec<_> = entry.names.iter().map(|source| familiar(source)).collect();
     names.dedup();
     if names.is_empty() { "<none>".to_owned() } else { names.join(", ").replace(char::is_control, "\u{fffd}") }
 }

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 
+use super::go_json::{caseless, named_texts, nullable, texts, words};
 use super::platform::{ARCHITECTURE, OS, Platform};
 
 /// What an image says about how to run it. Its values are defaults; the caller's have precedence.
@@ -29,6 +31,7 @@ pub struct ImageConfig {
 
 /// The document as stored. Absent, empty and `null` are the same everywhere in it.
 #[derive(Debug, Deserialize)]
+#[serde(remote = "Self")]
 pub(crate) struct ConfigDocument {
     #[serde(default, deserialize_with = "nullable")]
     architecture: String,
@@ -41,52 +44,36 @@ pub(crate) struct ConfigDocument {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(remote = "Self", default)]
 struct Execution {
     #[serde(deserialize_with = "nullable")]
     user: String,
-    #[serde(deserialize_with = "nullable")]
-    exposed_ports: BTreeMap<String, serde::de::IgnoredAny>,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(rename = "exposedports", deserialize_with = "nullable")]
+    exposed_ports: BTreeMap<String, IgnoredAny>,
+    #[serde(deserialize_with = "texts")]
     env: Vec<String>,
     #[serde(deserialize_with = "words")]
     entrypoint: Vec<String>,
     #[serde(deserialize_with = "words")]
     cmd: Vec<String>,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(rename = "workingdir", deserialize_with = "nullable")]
     working_dir: String,
     #[serde(deserialize_with = "nullable")]
-    volumes: BTreeMap<String, serde::de::IgnoredAny>,
-    #[serde(deserialize_with = "nullable")]
+    volumes: BTreeMap<String, IgnoredAny>,
+    #[serde(deserialize_with = "named_texts")]
     labels: BTreeMap<String, String>,
+    #[serde(rename = "stopsignal")]
     stop_signal: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(remote = "Self", default)]
 struct RootFs {
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "texts")]
     diff_ids: Vec<String>,
 }
 
-pub(super) fn nullable<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
-    Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
-}
-
-/// One word may stand for a list of one (docker's `strslice`).
-fn words<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected a list of words")]
-    enum Words {
-        One(String),
-        Many(Vec<String>),
-    }
-    Ok(match Option::deserialize(from)? {
-        None => Vec::new(),
-        Some(Words::One(word)) => vec![word],
-        Some(Words::Many(words)) => words,
-    })
-}
+caseless!(ConfigDocument, Execution, RootFs);
 
 impl ConfigDocument {
     /// The digests of the layers' tar streams, lowest first.
@@ -133,25 +120,13 @@ mod tests {
         for text in [
             r#"{"architecture":"amd64","os":"linux"}"#,
             r#"{"architecture":"amd64","os":"linux","config":null,"rootfs":null}"#,
-            r#"{"architecture":"amd64","os":"linux","config":{"Cmd":null,"Env":null,"Labels":null,"ExposedPorts":null,"StopSignal":""},"rootfs":{"diff_ids":null}}"#,
+            r#"{"architecture":"amd64","os":"linux","config":{"CMD":null,"env":null,"Labels":null,"ExposedPorts":null,"StopSignal":""},"rootfs":{"diff_ids":null}}"#,
         ] {
             let document: ConfigDocument = serde_json::from_str(text).unwrap();
             assert!(document.diff_ids().is_empty());
             let config = document.into_config();
             assert_eq!((config.cmd.len(), config.env.len(), config.stop_signal), (0, 0, None));
         }
-    }
-
-    #[test]
-    fn one_word_is_a_list_of_one() {
-        let of = |entrypoint: &str| {
-            let text = format!(r#"{{"config":{{"Entrypoint":{entrypoint},"Cmd":"-l"}}}}"#);
-            serde_json::from_str::<ConfigDocument>(&text).map(ConfigDocument::into_config)
-        };
-        let config = of(r#""/bin/sh -c""#).unwrap();
-        assert_eq!((config.entrypoint, config.cmd), (vec!["/bin/sh -c".to_owned()], vec!["-l".to_owned()]));
-        assert!(of("3").unwrap_err().to_string().starts_with("expected a list of words"));
-        assert!(of(r#"["a",3]"#).is_err());
     }
 
     #[test]

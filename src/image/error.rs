@@ -8,6 +8,7 @@ use super::erofs::{RootCompression, StoreError};
 use super::layer::LayerError;
 use super::merge::{EntryError, PATH_MAX};
 use super::platform::Platform;
+use super::stream::ARCHIVE_WINDOW_BYTES;
 use super::tar::TarError;
 use crate::draft::is_full;
 use crate::paths::NoHome;
@@ -35,6 +36,8 @@ pub enum ImageError {
         #[source]
         source: TarError,
     },
+    #[error("image archive `{origin}` is compressed with a window of over {} MiB", ARCHIVE_WINDOW_BYTES >> 20)]
+    Window { origin: String },
     #[error("cannot unpack image archive `{origin}`")]
     Unpack {
         origin: String,
@@ -55,6 +58,10 @@ pub enum ImageError {
     Digest { name: String, expected: String, found: String },
     #[error("part `{}` of the image names `{}` where a SHA-256 digest belongs", beginning(name), beginning(found))]
     NotADigest { name: String, found: String },
+    #[error("part `{}` of the image is stored sparse in its archive", beginning(name))]
+    SparsePart { name: String },
+    #[error("layer `{}` of the image is encrypted", beginning(layer))]
+    Encrypted { layer: String },
     #[error("the archive holds no image")]
     NoImages,
     #[error("the file or directory holds {} images: {}", names.len(), listed(names))]
@@ -90,8 +97,6 @@ pub enum ImageError {
     Changed { path: PathBuf },
     #[error("the image unpacks to more than {limit} bytes")]
     TooLarge { limit: u64 },
-    #[error("the image needs {needed} bytes in `{}`, where {free} are free", cache.display())]
-    NoSpace { needed: u64, free: u64, cache: PathBuf },
     #[error("cannot make the root file system in `{}`", cache.display())]
     Store {
         cache: PathBuf,
@@ -145,6 +150,12 @@ impl ImageError {
             Self::Empty { .. } => "did the command that was to write the image fail?",
             Self::Compression { .. } => "archives may be plain or compressed with gzip or zstd",
             Self::Archive { source: TarError::Truncated { .. }, .. } => "save the image again: its end is missing",
+            Self::Window { .. } => "unpack it first: `zstd -dc --long=31 FILE | bottle-vmm pack - -o OUTPUT`",
+            Self::SparsePart { .. } => "make the archive without `-S` (`--sparse`)",
+            Self::Encrypted { .. } => "decrypt it: `skopeo copy --decryption-key KEY …`",
+            Self::NotADigest { found, .. } if found.starts_with("sha512:") => {
+                "SHA-512 is not supported: a docker archive has digests of its own, `skopeo copy … docker-archive:FILE` writes one"
+            }
             Self::Unpack { source, .. } if source.raw_os_error().is_none() => DAMAGED,
             // The disk's own errors are another matter.
             Self::Archive { source: TarError::Read { source, .. }, .. } if source.raw_os_error().is_some() => {
@@ -183,9 +194,6 @@ impl ImageError {
     /// About where it is, and where what is made of it is to go.
     fn hint_of_places(&self) -> Option<String> {
         let hint = match self {
-            Self::NoSpace { .. } => {
-                "make room there, or take a directory on a larger disk (`-o` names that of `pack`, XDG_CACHE_HOME the cache's)"
-            }
             Self::NoHome(error) => return error.hint(),
             Self::Changed { .. } => "run again when nothing writes to it",
             Self::Io { action: "open", path, source }
@@ -271,6 +279,9 @@ fn layer_hint(error: &LayerError) -> Option<String> {
             return None;
         }
         LayerError::Digest { .. } | LayerError::Read(_) | LayerError::Tar(_) => DAMAGED,
+        LayerError::Window => {
+            "a docker archive has layers that are not compressed: `skopeo copy … docker-archive:FILE` writes one"
+        }
         LayerError::Compression(_) => "layers may be plain or compressed with gzip or zstd",
         LayerError::Changed => "run again when nothing writes to it",
         LayerError::TooMuchMemory => {

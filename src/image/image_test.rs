@@ -1,13 +1,15 @@
+use std::error::Error as _;
 use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::erofs::WRITER_VERSION;
 use super::testing::{
     Place, Tar, archive_of, config_json, docker_archive, fsck_erofs, gzip, layers, oci_parts, seen, whole,
 };
-use super::{Artifact, Digest, ImageError, Limits, Source, open, open_limited};
+use super::{Artifact, Cache, Digest, ImageError, Limits, Source, open, open_limited};
 use crate::progress::Silent;
 
 #[test]
@@ -308,20 +310,85 @@ fn indexes_are_not_too_long_together() {
     assert!(matches!(nested(3), ImageError::LongIndexes { .. }));
 }
 
+/// A whole archive may ask for more than a layer: while it is unpacked there is no tree.
 #[test]
 fn a_window_that_would_take_all_memory_is_refused() {
     let place = Place::new();
     let layer = Tar::default().file("x", &vec![7; 100_000]).finish();
-    let with_window = |log: u32| {
+    let zstd = |bytes: &[u8], log: u32| {
         let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
         encoder.window_log(log).unwrap();
+        if log > 27 {
+            encoder.long_distance_matching(true).unwrap();
+        }
         // Its size unknown, the frame claims the window as it is.
-        encoder.write_all(&layer).unwrap();
-        let stored = encoder.finish().unwrap();
-        place.open(&archive_of(&oci_parts(std::slice::from_ref(&layer), &[stored], &["linux/amd64"])))
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
     };
-    with_window(27).unwrap_err();
-    with_window(25).unwrap();
+    let parts = |stored| oci_parts(std::slice::from_ref(&layer), &[stored], &["linux/amd64"]);
+    let error = place.open(&archive_of(&parts(zstd(&layer, 27)))).unwrap_err();
+    let said = error.source().unwrap().to_string();
+    assert!(said.contains("a window of over 32 MiB") && error.hint().unwrap().contains("docker-archive:"), "{error:?}");
+    place.open(&archive_of(&parts(zstd(&layer, 25)))).unwrap();
+    let archive = archive_of(&parts(layer.clone()));
+    place.open(&zstd(&archive, 27)).unwrap();
+    let error = place.open(&zstd(&archive, 28)).unwrap_err();
+    assert!(error.to_string().contains("a window of over 128 MiB"), "{error:?}");
+    assert!(error.hint().unwrap().contains("zstd -dc"));
+}
+
+#[test]
+fn parts_are_found_by_any_spelling_of_their_names_but_sparse_ones_not_at_all() {
+    let place = Place::new();
+    let layer = Tar::default().file("file", b"text").finish();
+    let listed = br#"[{"Config":"./c.json","Layers":[".//a/../l.tar"]}]"#;
+    let config = config_json(std::slice::from_ref(&layer));
+    let tar = Tar::default().file("./c.json", &config).file("manifest.json", listed);
+    let image = place.open(&tar.clone().file("./l.tar", &layer).finish()).unwrap();
+    assert_eq!(seen(&image, "file").unwrap().data, b"text");
+    // PAX format 0.1, as `tar -S` writes it: all of it data, which nobody would be bitten by; and it is refused all the same.
+    let size = layer.len().to_string();
+    let sparse = tar.pax("GNU.sparse.size", size.as_bytes()).pax("GNU.sparse.numblocks", b"1");
+    let sparse = sparse.pax("GNU.sparse.map", format!("0,{size}").as_bytes()).file("l.tar", &layer);
+    let error = place.open(&sparse.finish()).unwrap_err();
+    assert!(error.to_string().contains("`l.tar` of the image is stored sparse"), "{error:?}");
+    assert!(error.hint().unwrap().contains("without `-S`"));
+}
+
+/// To the byte, whatever program made it. If this fails, what is made of an image has changed: count [`WRITER_VERSION`] up, or artifacts
+/// of before are taken for those of now.
+#[test]
+fn the_same_image_is_the_same_artifact_for_ever() {
+    let place = Place::new();
+    let noise =
+        |size: u32| (0..size).map(|at| (at.wrapping_mul(2_654_435_761) >> 13).to_le_bytes()[0]).collect::<Vec<_>>();
+    let lower = Tar::default()
+        .directory("dir", 0o1777)
+        .file("dir/small", b"text")
+        .file("dir/twin", &noise(9_000))
+        .file("twin", &noise(9_000))
+        .file("large", &noise(1_000_000))
+        .file("words", b"so many words ".repeat(20_000).as_slice())
+        .file("zeros", &[0; 300_000])
+        .pax("SCHILY.xattr.user.k", b"v")
+        .pax("mtime", b"1700000000.25")
+        .file("attributed", b"x")
+        .entry(b'3', "null", "", 0o666, b"");
+    let upper = Tar::default().file(".wh.words", b"").hard_link("hard", "twin").symlink("soft", "dir/small");
+    let archive = docker_archive(&[lower.finish(), upper.finish()]);
+    let digest = |compression: &str| {
+        let cache = Cache::at(&place.path("cache")).with_compression(compression.parse().unwrap());
+        fs::write(place.path("image"), &archive).unwrap();
+        let image = open(&Source::Path(place.path("image")), &cache, &Silent).unwrap();
+        format!("{WRITER_VERSION} {} {}", image.manifest().root.compression, image.digest())
+    };
+    let known = [
+        "5 none sha256:0039c05777a0eb40c0147660fdcd07a6a0c22f98e3a618535ba3e62969819ed7",
+        "5 lz4 sha256:79f1d58bfde64bd695797d1a14379624adec91bf3ca9f95b3b59aa0a7b4f6b21",
+        "5 zstd sha256:05e71af0dde0055cf5885a2d0ed4266ef3fb4818c18ba5c02c9d98b5c1378134",
+        "5 zstd:9 sha256:a9c8602f3e3ecd7c4fc31cace7e47604fa22fe6e3fa3d7167d0d01e0a691ee6c",
+    ];
+    assert_eq!(["none", "lz4", "zstd", "zstd:9"].map(digest), known);
 }
 
 #[test]

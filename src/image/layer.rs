@@ -11,7 +11,9 @@ use super::budget::{Budget, Exceeded};
 use super::digest::{Digest, HashingReader};
 use super::error::beginning;
 use super::merge::EntryError;
-use super::stream::{Compression, FileRange, Meter, Metered, READ, ReadToSkip, Stored};
+use super::stream::{
+    Compression, FileRange, LAYER_WINDOW_BYTES, Meter, Metered, READ, ReadToSkip, Stored, is_window_too_large,
+};
 use super::tar::{Archive, Content, Entry, Skip, TarError};
 use super::tree::ContentId;
 
@@ -32,6 +34,8 @@ pub enum LayerError {
     Tar(#[from] TarError),
     #[error("cannot read it")]
     Read(#[source] io::Error),
+    #[error("it is compressed with a window of over {} MiB", LAYER_WINDOW_BYTES >> 20)]
+    Window,
     #[error("compressed with {0}")]
     Compression(&'static str),
     #[error("its {what} is {found}, not the {expected} that the image states")]
@@ -67,6 +71,11 @@ impl Layer {
     /// All entries in order, digests checked.
     pub(crate) fn entries(&self, meter: &Meter, budget: &Budget) -> Result<Vec<Entry>, LayerError> {
         self.listed(meter, budget).map_err(|error| match error {
+            LayerError::Read(source) | LayerError::Tar(TarError::Read { source, .. })
+                if is_window_too_large(&source) =>
+            {
+                LayerError::Window
+            }
             LayerError::Tar(_) | LayerError::Read(_) => self.damage().unwrap_or(error),
             error => error,
         })
@@ -133,7 +142,10 @@ fn open<'r>(compression: Compression, stored: impl Read + 'r) -> Result<Box<dyn 
     if let Compression::Unsupported(name) = compression {
         return Err(LayerError::Compression(name));
     }
-    compression.decode(stored).map_err(LayerError::Read)?.ok_or(LayerError::Compression("an unknown method"))
+    compression
+        .decode(stored, LAYER_WINDOW_BYTES)
+        .map_err(LayerError::Read)?
+        .ok_or(LayerError::Compression("an unknown method"))
 }
 
 /// The entries of a tar stream and the digest of all of it: also of what follows its end mark.

@@ -10,7 +10,7 @@ use super::layer::{Layer, LayerError};
 use super::limits::Limits;
 use super::merge;
 use super::pack::{Contents, Sink};
-use super::stream::{Compression, Meter, ZSTD_WINDOW_BYTES};
+use super::stream::{Compression, LAYER_WINDOW_BYTES, Meter};
 use super::tar::Entry;
 use super::tree::{ContentId, Tree};
 use super::workers;
@@ -36,7 +36,7 @@ impl Layered {
         progress.step_of_bytes("reading layers");
         // Zstandard's decoder keeps a window, of a size that the layer claims: one at a time, in both readings.
         let is_zstd = |layer: &Layer| Compression::of(&layer.blob).is_ok_and(|method| method == Compression::Zstd);
-        let (readers, windows) = if layers.iter().any(is_zstd) { (1, ZSTD_WINDOW_BYTES) } else { (READERS, 0) };
+        let (readers, windows) = if layers.iter().any(is_zstd) { (1, LAYER_WINDOW_BYTES) } else { (READERS, 0) };
         let budget = Budget::new(limits.entries, limits.memory_bytes.saturating_sub(windows));
         let lists = list_all(&layers, readers, limits, &budget, progress)?;
         // All that is listed has its place already; what is left is for directories that nobody lists. Places that whiteouts and hard links

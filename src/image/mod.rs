@@ -26,6 +26,7 @@ mod default_root;
 mod digest;
 mod erofs;
 mod error;
+mod go_json;
 mod layer;
 mod layered;
 mod limits;
@@ -46,10 +47,11 @@ mod tree;
 mod workers;
 
 use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 pub use artifact::{Artifact, ArtifactError};
-pub use cache::{Cache, Entry, Pruned};
+pub use cache::{Cache, Entry, Pruned, familiar};
 pub use config::ImageConfig;
 pub use digest::Digest;
 pub use erofs::{Feature, RootCompression, UnknownCompression, ZstdLevel};
@@ -108,7 +110,9 @@ pub fn pack(source: &Source, output: &Output, cache: &Cache, progress: &dyn Prog
 
 /// The artifact at `path`, and nothing else than an artifact.
 pub fn open_artifact(path: &Path) -> Result<Artifact, ImageError> {
-    let file = File::open(path).map_err(|source| ImageError::Io { action: "open", path: path.to_owned(), source })?;
+    // A fifo is no artifact, and not waited for.
+    let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = file.map_err(|source| ImageError::Io { action: "open", path: path.to_owned(), source })?;
     Artifact::open(file, path).map_err(|source| ImageError::Artifact { path: path.to_owned(), source })
 }
 

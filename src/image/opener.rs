@@ -14,12 +14,12 @@ use super::layered::Layered;
 use super::limits::Limits;
 use super::named;
 use super::output::Output;
-use super::pack::{Contents, Identity, estimated_bytes, pack as pack_root};
+use super::pack::{Contents, Identity, pack as pack_root};
 use super::parts::{self, Parts};
 use super::platform::{ARCHITECTURE, OS, Platform};
 use super::reference::{Described, describe, is_layout, loose_parts};
 use super::root_directory::{Scan, fingerprint};
-use super::stream::{Compression, FileRange, Meter, Metered};
+use super::stream::{ARCHIVE_WINDOW_BYTES, Compression, FileRange, Meter, Metered, is_window_too_large};
 use super::tree::Tree;
 use super::{Held, Source};
 use crate::draft::{Draft, is_full};
@@ -198,13 +198,16 @@ impl Opener<'_> {
         if file.len() == 0 {
             return Err(ImageError::Empty { origin: origin() });
         }
-        let unpack = |source| ImageError::Unpack { origin: origin(), source };
+        let unpack = |source| match is_window_too_large(&source) {
+            true => ImageError::Window { origin: origin() },
+            false => ImageError::Unpack { origin: origin(), source },
+        };
         let file = match Compression::of(&file).map_err(unpack)? {
             Compression::Plain => file,
             Compression::Unsupported(method) => return Err(ImageError::Compression { origin: origin(), method }),
             compression => {
                 self.progress.step_of_bytes("unpacking the archive");
-                let plain = compression.decode(file).map_err(unpack)?;
+                let plain = compression.decode(file, ARCHIVE_WINDOW_BYTES).map_err(unpack)?;
                 let kept = self.spool(plain.unwrap_or_else(|| Box::new(io::empty())), unpack)?;
                 FileRange::whole(kept).map_err(unpack)?
             }
@@ -291,12 +294,6 @@ impl Opener<'_> {
         let draft = self.draft()?;
         let directory = self.directory();
         let compression = self.cache.compression();
-        let needed = estimated_bytes(&tree, compression);
-        let space = nix::sys::statvfs::statvfs(directory).map_err(|errno| self.unwritable(errno.into()))?;
-        let free = space.blocks_available().saturating_mul(space.fragment_size());
-        if needed > free {
-            return Err(ImageError::NoSpace { needed, free, cache: directory.to_owned() });
-        }
         let file = draft.writer().map_err(|source| self.unwritable(source))?;
         let packed = pack_root(&tree, &contents, (file, directory), (identity, compression), self.progress)?;
         let id = packed.digest;

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use super::artifact::Artifact;
 use super::error::ImageError;
-use crate::draft::{Draft, Existing, drafts, is_full};
+use crate::draft::{Draft, Existing, drafts};
 use crate::progress::Progress;
 
 /// Copied between two words about it.
@@ -63,7 +63,9 @@ impl Output {
         let real = |path: &Path| path.canonicalize().ok();
         let inside =
             real(self.directory()).zip(real(source)).is_some_and(|(directory, source)| directory.starts_with(source));
-        if inside && source.is_dir() {
+        // What is mounted inside a directory is no part of the image.
+        let device = |path: &Path| path.metadata().map(|metadata| metadata.dev()).ok();
+        if inside && source.is_dir() && device(self.directory()) == device(source) {
             return Err(ImageError::Inside { path: self.path.clone(), directory: source.to_owned() });
         }
         Ok(())
@@ -91,6 +93,8 @@ impl Output {
             io::ErrorKind::AlreadyExists => ImageError::Exists { path: self.path.clone() },
             _ => self.failed("create")(error),
         })?;
+        // Its name, too, is on the disk before anybody is told of it, and may remove what it was made of. Some file systems cannot.
+        let _synced = fs::File::open(self.directory()).and_then(|directory| directory.sync_all());
         Ok(artifact)
     }
 
@@ -107,14 +111,20 @@ impl Output {
             match io::copy(&mut { step }, draft.file_mut()) {
                 Ok(0) => return Err(ImageError::Changed { path: from.path().to_owned() }),
                 Ok(copied) => done += copied,
-                Err(error) if is_full(&error) => return Err(self.failed("write")(error)),
-                Err(error) => return Err(unreadable(error)),
+                // The call has both files in it; whether it is the one that is read, reading tells.
+                Err(error) if from.file().read_at(&mut [0], done).is_err() => return Err(unreadable(error)),
+                Err(error) => return Err(self.failed("write")(error)),
             }
             progress.advance(done, from.bytes());
         }
         let damaged = |source| ImageError::Artifact { path: from.path().to_owned(), source };
-        let copy = Artifact::open(draft.writer().map_err(self.failed("write"))?, &self.path).map_err(damaged)?;
-        copy.verify(progress).map_err(damaged)?;
+        let copy = draft.writer().map_err(self.failed("write"))?;
+        let checked = Artifact::open(copy, &self.path).and_then(|copy| copy.verify(progress));
+        if let Err(error) = checked {
+            from.verify(progress).map_err(damaged)?;
+            // Then it is the disk of the copy.
+            return Err(self.failed("write")(io::Error::other(error)));
+        }
         self.publish(draft)
     }
 

@@ -82,23 +82,6 @@ pub(crate) fn pack(
     Ok(Packed { file, bytes, digest })
 }
 
-/// What the files of the image will take at least, roughly: for the question whether there is room. Too little makes an error
-/// come late, too much would refuse what has room.
-pub(crate) fn estimated_bytes(tree: &Tree, compression: RootCompression) -> u64 {
-    let files = reachable_files(tree);
-    // Each begins a block.
-    let blocks = files.iter().map(|&(_, _, size)| size.div_ceil(4096)).fold(0, u64::saturating_add);
-    let bytes = blocks.saturating_mul(4096);
-    let data = match compression {
-        RootCompression::None => bytes,
-        // Root file systems come to a half and to a third; a few shrink to a little less.
-        RootCompression::Lz4 => bytes / 3,
-        RootCompression::Zstd { .. } => bytes / 5,
-    };
-    // The hash tree.
-    data.saturating_add(data / 127)
-}
-
 fn store_error(directory: &Path, source: StoreError) -> ImageError {
     ImageError::Store { cache: directory.to_owned(), source }
 }
@@ -170,7 +153,3 @@ fn uuid(digest: &Digest) -> [u8; 16] {
     uuid[8] = uuid[8] & 0x3f | 0x80;
     uuid
 }
-
-#[cfg(test)]
-#[path = "pack_test.rs"]
-mod tests;

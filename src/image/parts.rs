@@ -34,7 +34,12 @@ pub(crate) enum Parts {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Member {
-    File { offset: u64, size: u64 },
+    File {
+        offset: u64,
+        size: u64,
+    },
+    /// With holes that the archive leaves out: its bytes are not in one run.
+    Sparse,
     Link(String),
 }
 
@@ -52,6 +57,7 @@ impl Parts {
             };
             let Some(name) = normal(&entry.path, "") else { continue };
             let member = match &entry.kind {
+                EntryKind::File { .. } if archive.is_sparse() => Some(Member::Sparse),
                 EntryKind::File { size } => Some(Member::File { offset: archive.offset(), size: *size }),
                 EntryKind::Symlink(target) => {
                     let parent = name.rsplit_once('/').map_or("", |(parent, _)| parent);
@@ -72,17 +78,16 @@ impl Parts {
 
     /// The part called `name`, if there is one.
     pub(crate) fn find(&self, name: &str) -> Result<Option<FileRange>, ImageError> {
+        // A table of contents may name what it likes, but only inside.
+        let Some(inside) = normal(name.as_bytes(), "") else { return Ok(None) };
         match self {
-            // A table of contents may name what it likes, but only inside the directory.
-            Self::Directory(directory) => match normal(name.as_bytes(), "") {
-                Some(inside) => open(&directory.join(inside)),
-                None => Ok(None),
-            },
+            Self::Directory(directory) => open(&directory.join(inside)),
             Self::Archive { file, members } => {
-                let mut name = name;
+                let mut name = inside.as_str();
                 for _ in 0..MAX_LINKS {
                     match members.get(name) {
                         Some(Member::File { offset, size }) => return Ok(Some(file.part(*offset, *size))),
+                        Some(Member::Sparse) => return Err(ImageError::SparsePart { name: name.to_owned() }),
                         Some(Member::Link(target)) => name = target,
                         None => break,
                     }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::config::nullable;
+use super::go_json::{caseless, nullable};
 
 /// The machine that bottles have.
 pub(crate) const ARCHITECTURE: &str = "amd64";
@@ -14,15 +14,18 @@ pub(crate) const OS: &str = "linux";
 
 /// As an index or a configuration says it; what it leaves out is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(remote = "Self", default)]
 pub struct Platform {
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(deserialize_with = "nullable")]
     pub(crate) os: String,
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(deserialize_with = "nullable")]
     pub(crate) architecture: String,
     /// `v3` of `amd64` needs newer processors; in order, what needs less comes first.
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(deserialize_with = "nullable")]
     pub(crate) variant: String,
 }
+
+caseless!(Platform);
 
 impl Platform {
     pub(crate) fn ours() -> Self {

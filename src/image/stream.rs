@@ -100,8 +100,12 @@ impl Compression {
         })
     }
 
-    /// What `compressed` says when decompressed. `None` for a compression that is not supported.
-    pub(crate) fn decode<'r, R: Read + 'r>(self, compressed: R) -> io::Result<Option<Box<dyn Read + 'r>>> {
+    /// What `compressed` says when decompressed, with a decoder that remembers at most `window_bytes`, a power of two. `None` for a compression that is not supported.
+    pub(crate) fn decode<'r, R: Read + 'r>(
+        self,
+        compressed: R,
+        window_bytes: u64,
+    ) -> io::Result<Option<Box<dyn Read + 'r>>> {
         Ok(match self {
             Self::Plain => Some(Box::new(compressed)),
             Self::Gzip => {
@@ -109,7 +113,7 @@ impl Compression {
             }
             Self::Zstd => {
                 let mut decoder = zstd::Decoder::new(compressed)?;
-                decoder.window_log_max(ZSTD_WINDOW)?;
+                decoder.window_log_max(window_bytes.ilog2())?;
                 Some(Box::new(decoder))
             }
             Self::Unsupported(_) => None,
@@ -117,11 +121,16 @@ impl Compression {
     }
 }
 
-/// The logarithm of the largest window that a Zstandard frame may ask for. RFC 8878 (§3.1.1.1.2) recommends 8 MiB at least, and the
-/// builders' highest levels take 32 MiB; by itself the library would let it be 128 MiB.
-const ZSTD_WINDOW: u32 = 25;
-/// What a decoder may take for it.
-pub(crate) const ZSTD_WINDOW_BYTES: u64 = 1 << ZSTD_WINDOW;
+/// The largest window that a layer's Zstandard frames may ask for. RFC 8878 (§3.1.1.1.2) recommends 8 MiB at least, and the builders'
+/// highest levels take 32 MiB.
+pub(crate) const LAYER_WINDOW_BYTES: u64 = 32 << 20;
+/// That of a whole archive, before which nothing is in memory: `zstd --long`'s own, and what `zstd -d` takes without being told to.
+pub(crate) const ARCHIVE_WINDOW_BYTES: u64 = 128 << 20;
+
+/// Would the decoder have to remember more than it may? The library has no kind for it, only words.
+pub(crate) fn is_window_too_large(error: &io::Error) -> bool {
+    error.to_string().contains("requires too much memory")
+}
 
 /// Read from a file at once.
 pub(crate) const READ: usize = 256 << 10;

@@ -299,6 +299,8 @@ fn outputs_that_cannot_be() {
     place.fails(&["pack", "root", "-o", "/proc/a.bottle"], &["/proc", "hint: "]);
     place.fails(&["pack", "none", "-o", "a.bottle"], &["none"]);
     place.fails(&["pack", "root"], &["--output"]);
+    assert!(Command::new("mkfifo").arg(place.path("dir/fifo")).status().unwrap().success());
+    place.fails(&["inspect", "dir/fifo"], &["dir/fifo"]);
     assert_eq!(place.names(), ["dir", "root"]);
 }
 

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::image::Source;
 use crate::image::cache::Cache;
+use crate::image::erofs::WRITER_VERSION;
 use crate::image::platform::Platform;
 use crate::image::testing::{Tar, docker_archive};
 use crate::image::{ImageError, Output, RootCompression, open, pack};
@@ -92,7 +93,7 @@ fn a_manifest_says_what_the_image_said() {
     let packed = Packed::new();
     let artifact = packed.good();
     let manifest = artifact.manifest();
-    assert_eq!(manifest.created_by, concat!("bottle-vmm ", env!("CARGO_PKG_VERSION")));
+    assert_eq!(manifest.created_by, format!("bottle-vmm, writer {WRITER_VERSION}"));
     assert_eq!(
         (manifest.config.cmd.as_slice(), manifest.config.user.as_str()),
         (["/bin/sh".to_owned()].as_slice(), "node")

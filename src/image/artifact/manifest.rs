@@ -17,7 +17,7 @@ use crate::verity::BLOCK_U64;
 pub struct Manifest {
     /// That of the file.
     pub format: u32,
-    /// Program and version that wrote it.
+    /// Program and version of its writer: not of the program, since what it writes does not change with each.
     pub created_by: String,
     pub config: ImageConfig,
     pub source: Provenance,

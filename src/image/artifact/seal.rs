@@ -9,7 +9,7 @@ use super::trailer::{FORMAT, MAGIC, MAX_MANIFEST, Trailer};
 use super::{hash, tree_digest};
 use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
-use crate::image::erofs::RootCompression;
+use crate::image::erofs::{RootCompression, WRITER_VERSION};
 use crate::progress::Progress;
 use crate::verity::{BLOCK_U64, Layout};
 
@@ -36,7 +36,7 @@ pub(crate) fn seal(
     let root = hash::build(file, &layout, bytes, progress)?;
     let manifest = Manifest {
         format: FORMAT,
-        created_by: concat!("bottle-vmm ", env!("CARGO_PKG_VERSION")).to_owned(),
+        created_by: format!("bottle-vmm, writer {WRITER_VERSION}"),
         config: about.config,
         source: Provenance { kind: about.kind, id, layers: about.layers },
         root: Root {

@@ -14,6 +14,7 @@ use crate::draft::{abandoned, sweep};
 use crate::image::artifact::Artifact;
 use crate::image::digest::Digest;
 use crate::image::error::ImageError;
+use crate::image::named::split;
 
 /// An artifact of the cache.
 #[derive(Debug)]
@@ -52,11 +53,10 @@ impl Cache {
         let digits = name.strip_prefix("sha256:").unwrap_or(name);
         let hex = !digits.is_empty() && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let begins = |digest: &Digest| hex && digest.hex().starts_with(digits);
-        let file_name = |source: &String| Path::new(source).file_name().is_some_and(|file| file == name);
         let meant = |entry: &Entry| {
             begins(&entry.artifact.digest())
                 || begins(&entry.artifact.manifest().source.id)
-                || entry.names.iter().any(|source| source == name || file_name(source))
+                || entry.names.iter().any(|source| goes_by(source, name))
         };
         let mut found: Vec<_> = self.entries()?.into_iter().filter(meant).collect();
         match (found.pop(), found.is_empty()) {
@@ -224,6 +224,23 @@ impl Cache {
         found.retain(|path| path.is_file() && !is_held(path));
         found
     }
+}
+
+/// What people call a source: of a path its last part, with the name of the image if several are there.
+#[must_use]
+pub fn familiar(source: &str) -> String {
+    let (path, image) = split(Path::new(source));
+    match (path.file_name().filter(|_| path.is_absolute()), image) {
+        (Some(file), Some(image)) => format!("{}:{image}", file.to_string_lossy()),
+        (Some(file), None) => file.to_string_lossy().into_owned(),
+        // `docker-daemon:team/app:1` is no path.
+        (None, _) => source.to_owned(),
+    }
+}
+
+fn goes_by(source: &str, name: &str) -> bool {
+    let file = split(Path::new(source)).0.file_name();
+    source == name || familiar(source) == name || file.is_some_and(|file| file == name)
 }
 
 /// Some process has a lock on it, or may have.

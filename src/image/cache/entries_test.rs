@@ -2,6 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::{familiar, goes_by};
 use crate::image::testing::{Place, docker_archive, layers, root_of};
 use crate::image::{Artifact, ImageError, Source, open};
 use crate::progress::{Progress, Silent};
@@ -184,4 +185,23 @@ fn pruning_and_running_at_once_disturb_nobody() {
             pruner.prune(0, false).unwrap();
         }
     });
+}
+
+#[test]
+fn an_image_of_several_goes_by_the_file_and_its_own_name() {
+    let place = Place::new();
+    fs::write(place.path("several.tar"), "").unwrap();
+    let source = |name: &str| place.path(name).display().to_string();
+    let of_several = source("several.tar:r.example/agent:2");
+    for (source, name) in [
+        (source("root"), "root"),
+        (source("one:2.tar"), "one:2.tar"),
+        (of_several.clone(), "several.tar:r.example/agent:2"),
+        ("docker-daemon:team/app:1".to_owned(), "docker-daemon:team/app:1"),
+        ("(default root)".to_owned(), "(default root)"),
+    ] {
+        assert_eq!(familiar(&source), name);
+        assert!(goes_by(&source, name) && goes_by(&source, &source));
+    }
+    assert!(goes_by(&of_several, "several.tar") && !goes_by(&of_several, "agent:2"));
 }

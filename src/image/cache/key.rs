@@ -16,6 +16,8 @@ use crate::image::root_directory::Scan;
 /// A time stamp is only as fine as the kernel's tick (at most 10 ms): a file that was changed this recently may change
 /// again without another one. Then it is read once more the next time.
 const SETTLED_AFTER: Duration = Duration::from_millis(50);
+/// The same where a file system keeps whole seconds (ext4 with small inodes) or even ones (FAT).
+const SETTLED_AFTER_WHOLE_SECONDS: Duration = Duration::from_millis(2100);
 
 /// What the root for when no image is named is called.
 const DEFAULT_ROOT: &str = "(default root)";
@@ -124,7 +126,8 @@ pub(crate) fn state(metadata: &Metadata) -> Digest {
 }
 
 fn is_settled(changed: (i64, i64), now: SystemTime) -> bool {
-    now.duration_since(system_time(changed)).is_ok_and(|age| age >= SETTLED_AFTER)
+    let needed = if changed.1 == 0 { SETTLED_AFTER_WHOLE_SECONDS } else { SETTLED_AFTER };
+    now.duration_since(system_time(changed)).is_ok_and(|age| age >= needed)
 }
 
 /// Times before 1970 are as good as 1970 here: long past.
@@ -132,4 +135,19 @@ fn system_time((seconds, nanoseconds): (i64, i64)) -> SystemTime {
     let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
     let nanoseconds = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default());
     SystemTime::UNIX_EPOCH + seconds + nanoseconds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_may_hide_for_as_long_as_a_time_stamp_is_coarse() {
+        let at = |milliseconds| SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds);
+        let fine = (10, 5_000_000);
+        assert!(!is_settled(fine, at(10_040)) && is_settled(fine, at(10_060)));
+        let coarse = (10, 0);
+        assert!(!is_settled(coarse, at(12_000)) && is_settled(coarse, at(12_200)));
+        assert!(!is_settled(fine, at(9_000)), "of the future");
+    }
 }

@@ -1,10 +1,10 @@
 //! Artifacts that were made before, by what they were made of. Law: knows files and digests, not how an image is made.
 //!
 //! ```text
-//! <cache>/v1.4/<image id>-<compression>.bottle   an artifact; its times are those of its making and of its last use (atime)
-//! <cache>/v1.4/sources/<place>                   which image a file or directory, as it was when it was read, came to
-//! <cache>/v1.4/locks/<image id>-<compression>    held, and there, while the artifact is made
-//! <cache>/v1.4/drafts/                           files in the making, where the file system has none without a name; the moment before one takes another's place
+//! <cache>/v1.5/<image id>-<compression>.bottle   an artifact; its times are those of its making and of its last use (atime)
+//! <cache>/v1.5/sources/<place>                   which image a file or directory, as it was when it was read, came to
+//! <cache>/v1.5/locks/<image id>-<compression>    held, and there, while the artifact is made
+//! <cache>/v1.5/drafts/                           files in the making, where the file system has none without a name; the moment before one takes another's place
 //! ```
 //!
 //! Any number of processes may use it at once. A file gets its name when it is complete and on the disk, so a process
@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::draft::{Draft, Existing, Published};
 use crate::paths;
-pub use entries::{Entry, Pruned};
+pub use entries::{Entry, Pruned, familiar};
 pub(crate) use key::{Key, state};
 
 use super::artifact::{Artifact, FORMAT};

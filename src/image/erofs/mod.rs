@@ -36,7 +36,7 @@ use super::tree::{InodeId, Kind, Tree};
 const RESERVED_BLOCKS: u32 = 1;
 
 /// An image is found again under this version only: counts up with each change of what is made of an image, here or before.
-pub(crate) const WRITER_VERSION: u32 = 4;
+pub(crate) const WRITER_VERSION: u32 = 5;
 
 /// Takes the contents of a tree's files one by one, then lays out the rest.
 pub(crate) struct ImageWriter<'t> {

@@ -12,6 +12,7 @@ use self::naming::{Named, called, only};
 use super::config::{ConfigDocument, ImageConfig};
 use super::digest::Digest;
 use super::error::ImageError;
+use super::go_json::{caseless, texts};
 use super::layer::Layer;
 use super::parts::{Parts, parse, parse_digest};
 use super::platform::Platform;
@@ -77,16 +78,20 @@ fn is_of_skopeo(parts: &Parts) -> Result<bool, ImageError> {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(remote = "Self")]
 struct DockerManifest {
     config: String,
-    repo_tags: Option<Vec<String>>,
-    layers: Option<Vec<String>>,
+    #[serde(rename = "repotags", default, deserialize_with = "texts")]
+    repo_tags: Vec<String>,
+    #[serde(default, deserialize_with = "texts")]
+    layers: Vec<String>,
 }
+
+caseless!(DockerManifest);
 
 impl Named for DockerManifest {
     fn names(&self) -> Vec<&str> {
-        let tags = self.repo_tags.iter().flatten().map(String::as_str);
+        let tags = self.repo_tags.iter().map(String::as_str);
         tags.chain([self.config.as_str()]).collect()
     }
 }
@@ -95,7 +100,7 @@ fn docker(parts: &Parts, wanted: Option<&str>) -> Result<Described, ImageError> 
     let images: Vec<DockerManifest> = parse(DOCKER_MANIFEST, &parts.document(DOCKER_MANIFEST)?)?;
     let image = only(called(images, wanted)?)?;
     let config = parts.document(&image.config)?;
-    let blobs = image.layers.unwrap_or_default().into_iter().map(|name| (name, None)).collect();
+    let blobs = image.layers.into_iter().map(|name| (name, None)).collect();
     finish(parts, &image.config, &config, blobs)
 }
 

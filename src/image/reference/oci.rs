@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use super::naming::{Named, called, only};
 use super::{DOCKER_MANIFEST, Described, OCI_INDEX, finish};
-use crate::image::config::nullable;
 use crate::image::digest::Digest;
 use crate::image::error::ImageError;
+use crate::image::go_json::{caseless, nullable};
 use crate::image::parts::{Parts, parse, parse_digest};
 use crate::image::platform::Platform;
 
@@ -23,36 +23,45 @@ const MAX_MANIFESTS: usize = 4096;
 const MAX_INDEX_BYTES: usize = 8 << 20;
 
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self")]
 struct Descriptor {
-    #[serde(default)]
+    #[serde(rename = "mediatype", default, deserialize_with = "nullable")]
     media_type: String,
     digest: String,
     platform: Option<Platform>,
     /// What the manifest is about, if it is no image (a bill of materials, a signature).
-    artifact_type: Option<String>,
-    annotations: Option<Annotations>,
+    #[serde(rename = "artifacttype", default, deserialize_with = "nullable")]
+    artifact_type: String,
+    #[serde(default, deserialize_with = "nullable")]
+    annotations: Annotations,
 }
 
-/// The one that we read. Of others there may be any number.
-#[derive(Debug, Clone, Deserialize)]
+/// Those that we read. Of others there may be any number. Unlike fields, they are told apart to the letter.
+#[derive(Debug, Clone, Default, Deserialize)]
 struct Annotations {
+    /// All of it, as containerd and buildx write it: of the other one they leave the tag.
+    #[serde(rename = "io.containerd.image.name")]
+    whole_name: Option<String>,
     #[serde(rename = "org.opencontainers.image.ref.name")]
     name: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(remote = "Self")]
 struct Index {
     #[serde(default, deserialize_with = "nullable")]
     manifests: Vec<Descriptor>,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(remote = "Self")]
 struct Manifest {
     config: Descriptor,
     #[serde(default, deserialize_with = "nullable")]
     layers: Vec<Descriptor>,
 }
+
+caseless!(Descriptor, Index, Manifest);
 
 impl Descriptor {
     fn is_index(&self) -> bool {
@@ -64,13 +73,13 @@ impl Descriptor {
 
     /// Of statements about other manifests (provenance, signatures), which builders put beside them.
     fn is_no_image(&self) -> bool {
-        let is_of = |kind: &str| !kind.is_empty() && kind != IMAGE_CONFIG;
-        self.artifact_type.as_deref().is_some_and(is_of)
-            || self.platform.as_ref().is_some_and(|platform| platform.os == "unknown")
+        let is_image = self.artifact_type.is_empty() || IMAGE_CONFIGS.contains(&&*self.artifact_type);
+        !is_image || self.platform.as_ref().is_some_and(|platform| platform.os == "unknown")
     }
 
-    fn name(&self) -> Option<&str> {
-        self.annotations.as_ref()?.name.as_deref()
+    fn names(&self) -> impl Iterator<Item = Rc<str>> {
+        let Annotations { whole_name, name } = &self.annotations;
+        [whole_name, name].into_iter().flatten().map(|name| Rc::from(&**name))
     }
 }
 
@@ -101,8 +110,9 @@ struct Left {
     bytes: usize,
 }
 
-/// The artifact type of an image, where one is said (manifest.md, "artifactType").
-const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// The artifact types of images, where any is said: registries take it from the configuration (distribution-spec, "Listing Referrers").
+const IMAGE_CONFIGS: [&str; 2] =
+    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 
 /// Where a layout keeps its blobs.
 const OCI_BLOBS: &str = "blobs/sha256/";
@@ -110,7 +120,7 @@ const OCI_BLOBS: &str = "blobs/sha256/";
 pub(super) fn layout(parts: &Parts, wanted: Option<&str>) -> Result<Described, ImageError> {
     let (mut candidates, mut left) = (Vec::new(), Left { manifests: MAX_MANIFESTS, bytes: MAX_INDEX_BYTES });
     let index = parts.document(OCI_INDEX)?;
-    collect(parts, (OCI_INDEX, &index, None), (0, &mut left), &mut candidates)?;
+    collect(parts, (OCI_INDEX, &index, &[]), (0, &mut left), &mut candidates)?;
     let chosen = choose(called(candidates, wanted)?)?;
     let (name, bytes) = blob(parts, OCI_BLOBS, &chosen.digest)?;
     of_manifest(parts, (&name, &bytes), OCI_BLOBS)
@@ -132,6 +142,9 @@ fn of_manifest(parts: &Parts, (name, bytes): (&str, &[u8]), blobs: &str) -> Resu
     let manifest: Manifest = parse(name, bytes)?;
     let (config_name, config) = blob(parts, blobs, &manifest.config.digest)?;
     let layer = |layer: &Descriptor| {
+        if layer.media_type.ends_with("+encrypted") {
+            return Err(ImageError::Encrypted { layer: layer.digest.clone() });
+        }
         let digest = parse_digest(name, &layer.digest)?;
         Ok((format!("{blobs}{}", digest.hex()), Some(digest)))
     };
@@ -141,7 +154,7 @@ fn of_manifest(parts: &Parts, (name, bytes): (&str, &[u8]), blobs: &str) -> Resu
 
 fn collect(
     parts: &Parts,
-    (file, bytes, name): (&str, &[u8], Option<&Rc<str>>),
+    (file, bytes, names): (&str, &[u8], &[Rc<str>]),
     (depth, left): (usize, &mut Left),
     into: &mut Vec<Candidate>,
 ) -> Result<(), ImageError> {
@@ -154,15 +167,16 @@ fn collect(
     let manifests_left = left.manifests.checked_sub(index.manifests.len());
     left.manifests = manifests_left.ok_or(ImageError::ManyManifests { limit: MAX_MANIFESTS })?;
     for descriptor in index.manifests {
-        let name = descriptor.name().map(Rc::from).or_else(|| name.cloned());
+        let own: Vec<_> = descriptor.names().collect();
+        let names = if own.is_empty() { names } else { &own };
         if descriptor.is_index() {
             let (file, bytes) = blob(parts, OCI_BLOBS, &descriptor.digest)?;
-            collect(parts, (&file, &bytes, name.as_ref()), (depth + 1, &mut *left), into)?;
+            collect(parts, (&file, &bytes, names), (depth + 1, &mut *left), into)?;
         } else if !descriptor.is_no_image() {
             match into.iter_mut().find(|known| known.digest == descriptor.digest) {
-                Some(known) => known.names.extend(name),
+                Some(known) => known.names.extend_from_slice(names),
                 None => into.push(Candidate {
-                    names: name.into_iter().collect(),
+                    names: names.to_vec(),
                     digest: descriptor.digest,
                     platform: descriptor.platform,
                 }),

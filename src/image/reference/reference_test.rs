@@ -212,3 +212,46 @@ fn a_directory_of_skopeo_s_is_an_image() {
     let error = place.open_path("dir").unwrap_err();
     assert!(matches!(error, ImageError::Digest { .. } | ImageError::Layer { .. }), "{error:?}");
 }
+
+/// As containerd, nerdctl and buildx write it: in the one annotation the tag, in the other all of the name.
+#[test]
+fn images_go_by_the_names_that_containerd_gives_them() {
+    let place = Place::new();
+    let of = |name: &str| {
+        let whole = format!("docker.io/library/{name}:1");
+        json!({ "annotations": { "io.containerd.image.name": whole, "org.opencontainers.image.ref.name": "1" } })
+    };
+    index_of(&place, &[(of("app"), "text of app"), (of("tool"), "text of tool")]);
+    let text = |given: &str| Ok(seen(&place.open_path(given)?, "file").unwrap().data);
+    assert_eq!(text("layout:app:1").unwrap(), b"text of app");
+    assert_eq!(text("layout:docker.io/library/tool:1").unwrap(), b"text of tool");
+    let names = ["docker.io/library/app:1", "docker.io/library/tool:1"];
+    assert!(matches!(text("layout"), Err(ImageError::ManyImages { names: told }) if told == names));
+    assert!(matches!(text("layout:1"), Err(ImageError::ManyImages { .. })));
+}
+
+/// Each in a part of the image that is right otherwise.
+#[test]
+fn what_is_not_supported_is_told_by_name() {
+    let place = Place::new();
+    let refused = |from: &str, to: &str| {
+        let mut parts = layout_of(&[("", "text")]);
+        parts.pop();
+        let (_, manifest) = parts.pop().unwrap();
+        let manifest = String::from_utf8(manifest).unwrap().replace(from, to).into_bytes();
+        let digest = Digest::of(&manifest);
+        parts.push((format!("blobs/sha256/{}", digest.hex()), manifest));
+        let index = json!({ "manifests": [{ "digest": digest.to_string() }] });
+        parts.push(("index.json".to_owned(), index.to_string().into_bytes()));
+        place.open(&archive_of(&parts)).unwrap_err()
+    };
+    let layers = r#""layers":[{"#;
+    let encrypted = r#""layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip+encrypted","#;
+    let error = refused(layers, encrypted);
+    assert!(
+        error.to_string().ends_with("is encrypted") && error.hint().unwrap().contains("--decryption-key"),
+        "{error}"
+    );
+    let error = refused(r#""layers":[{"digest":"sha256:"#, r#""layers":[{"digest":"sha512:"#);
+    assert!(error.hint().unwrap().starts_with("SHA-512 is not supported"), "{error}");
+}

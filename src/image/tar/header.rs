@@ -140,7 +140,9 @@ fn number(field: &[u8]) -> Option<i64> {
         let head = if first & 0x40 == 0 { i64::from(first & 0x3f) } else { i64::from(first.cast_signed()) };
         return rest.iter().try_fold(head, |value, &byte| value.checked_mul(256)?.checked_add(i64::from(byte)));
     }
-    let digits = field.trim_ascii_start().split(|&byte| byte == 0 || byte == b' ').next().unwrap_or_default();
+    let is_padding = |byte: &u8| *byte == 0 || byte.is_ascii_whitespace();
+    let begin = field.iter().position(|byte| !is_padding(byte)).unwrap_or(field.len());
+    let digits = field[begin..].split(is_padding).next().unwrap_or_default();
     digits.iter().try_fold(0_i64, |value, &digit| match digit {
         b'0'..=b'7' => value.checked_mul(8)?.checked_add(i64::from(digit - b'0')),
         _ => None,
@@ -156,6 +158,7 @@ mod tests {
         assert_eq!(number(b"0000644\0"), Some(0o644));
         assert_eq!(number(b"   644 \0"), Some(0o644));
         assert_eq!(number(b"\0\0\0\0\0\0\0\0"), Some(0));
+        assert_eq!(number(b"\0 000755"), Some(0o755));
         assert_eq!(number(b"0000648\0"), None);
         assert_eq!(number(b"-000644\0"), None);
         assert_eq!(number(&[0x80, 0, 0, 0, 0, 0, 1, 0]), Some(256));

@@ -17,6 +17,7 @@ use header::{BLOCK, Header, TypeFlag};
 use pax::Pax;
 use sparse::SparseMap;
 
+use super::stream::is_zero;
 use super::tree::{Device, Meta};
 
 /// A PAX header or a long name bigger than this is an attack on memory: names have at most 4 KiB and attributes 64 KiB.
@@ -43,6 +44,8 @@ pub enum TarError {
     Truncated { offset: u64 },
     #[error("no tar header at byte {offset}")]
     NotAHeader { offset: u64 },
+    #[error("a block of zeros at byte {offset}, and more behind it, where an archive ends with two")]
+    LoneZeroBlock { offset: u64 },
     #[error("bad {field} in the header at byte {offset}")]
     Field { field: &'static str, offset: u64 },
     #[error("extended header of {size} bytes at byte {offset}, where {MAX_EXTENSION} are allowed")]
@@ -93,6 +96,11 @@ impl<R: Skip> Archive<R> {
 
     pub(crate) fn into_inner(self) -> R {
         self.input
+    }
+
+    /// Does the current entry have holes that are not stored?
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.sparse.is_some()
     }
 
     /// Where the current entry's stored bytes begin, until they are read.
@@ -213,10 +221,14 @@ impl<R: Skip> Archive<R> {
     fn header(&mut self) -> Result<Option<Header>, TarError> {
         let at = self.offset;
         let Some(block) = self.block()? else { return Ok(None) };
-        if block.iter().all(|&byte| byte == 0) {
-            return Ok(None);
+        if !is_zero(&block) {
+            return Header::parse(&block, at).map(Some);
         }
-        Header::parse(&block, at).map(Some)
+        // One alone is damage: what is behind it would be lost without a word.
+        match self.block()? {
+            Some(next) if !is_zero(&next) => Err(TarError::LoneZeroBlock { offset: at }),
+            _ => Ok(None),
+        }
     }
 
     /// The data of the current header as a whole.

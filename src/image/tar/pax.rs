@@ -61,6 +61,10 @@ impl Pax {
     fn set(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
         // An empty value takes back what a global header said; an empty attribute is an attribute.
         let given = !value.is_empty();
+        // No attribute has such a name; Go's reader takes no such key either.
+        if key.contains(&0) {
+            return None;
+        }
         match key {
             b"path" => self.path = given.then(|| value.to_vec()),
             b"linkpath" => self.link = given.then(|| value.to_vec()),
@@ -162,6 +166,7 @@ mod tests {
             b"6 abc\n",
             b"x a=b\n",
             b"2 \n",
+            b"24 SCHILY.xattr.a\0b=cdef\n",
         ] {
             assert_eq!(Pax::default().extend(records), None, "{}", records.escape_ascii());
         }

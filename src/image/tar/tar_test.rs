@@ -315,3 +315,18 @@ fn holes_are_told() {
     archive.next().unwrap();
     assert_eq!(archive.hole_bytes(), 0);
 }
+
+#[test]
+fn an_archive_ends_with_two_blocks_of_zeros_or_where_the_bytes_do() {
+    let file = |name: &str| {
+        let mut bytes = Tar::default().file(name, b"x").finish();
+        bytes.truncate(1024);
+        bytes
+    };
+    let with = |zeros: usize, rest: &[u8]| [file("a"), vec![0; zeros * 512], rest.to_vec()].concat();
+    for ends in [with(0, b""), with(1, b""), with(2, b""), with(2, &file("b")), with(2, b"anything")] {
+        assert_eq!(only(&ends).0.path, b"a");
+    }
+    assert!(matches!(read_all(&with(1, &file("b"))), Err(TarError::LoneZeroBlock { offset: 1024 })));
+    assert!(matches!(read_all(&with(1, b"cut")), Err(TarError::Truncated { .. })));
+}
