@@ -71,8 +71,8 @@ impl Header {
             path,
             link: text(&block[157..257]).to_vec(),
             mode: u16::try_from(mode).map_err(|_| bad("mode"))?,
-            uid: small(&block[108..116]),
-            gid: small(&block[116..124]),
+            uid: number(&block[108..116]).and_then(owner),
+            gid: number(&block[116..124]).and_then(owner),
             size: number(&block[124..136]).and_then(|size| u64::try_from(size).ok()).ok_or(bad("size"))?,
             mtime: number(&block[136..148]).map(|seconds| Time { seconds, nanoseconds: 0 }),
             device: device(),
@@ -85,6 +85,13 @@ impl Header {
         let size = u64::try_from(number(&area[97..109])?).ok()?;
         Some(GnuSparse { segments: segments(&area[..96])?, continues: area[96] != 0, size })
     }
+}
+
+/// A user or a group. Negative ones are what other systems have for `nobody` (-2): the same 32 bits. -1 is none: to chown(2) it means that the
+/// owner stays.
+pub(super) fn owner(number: i64) -> Option<u32> {
+    let id = u32::try_from(number).or_else(|_| i32::try_from(number).map(i32::cast_unsigned)).ok()?;
+    (id != u32::MAX).then_some(id)
 }
 
 /// Pairs of 12-byte numbers, offset and length, up to the first empty one.
@@ -151,7 +158,16 @@ fn number(field: &[u8]) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::number;
+    use super::{number, owner};
+
+    #[test]
+    fn owners_are_32_bits_whatever_their_sign() {
+        assert_eq!(
+            [-2, 0, 1000, 4_294_967_294].map(owner),
+            [Some(u32::MAX - 1), Some(0), Some(1000), Some(u32::MAX - 1)]
+        );
+        assert_eq!([-1, 4_294_967_295, 4_294_967_296, i64::MIN].map(owner), [None; 4]);
+    }
 
     #[test]
     fn numbers_in_octal_and_base_256() {

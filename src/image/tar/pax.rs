@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::header::owner;
 use super::sparse::{MAX_SEGMENTS, Segment};
 use crate::image::tree::{Time, Xattrs};
 
@@ -69,8 +70,8 @@ impl Pax {
             b"path" => self.path = given.then(|| value.to_vec()),
             b"linkpath" => self.link = given.then(|| value.to_vec()),
             b"size" => self.size = if given { Some(decimal(value)?) } else { None },
-            b"uid" => self.uid = if given { Some(u32::try_from(decimal(value)?).ok()?) } else { None },
-            b"gid" => self.gid = if given { Some(u32::try_from(decimal(value)?).ok()?) } else { None },
+            b"uid" => self.uid = if given { Some(owner_of(value)?) } else { None },
+            b"gid" => self.gid = if given { Some(owner_of(value)?) } else { None },
             b"mtime" => self.mtime = if given { Some(time(value)?) } else { None },
             b"GNU.sparse.major" => self.sparse.major = Some(decimal(value)?),
             b"GNU.sparse.name" => self.sparse.name = Some(value.to_vec()),
@@ -125,6 +126,11 @@ pub(super) fn decimal(text: &[u8]) -> Option<u64> {
     })
 }
 
+fn owner_of(text: &[u8]) -> Option<u32> {
+    let (sign, digits) = text.strip_prefix(b"-").map_or((1, text), |digits| (-1, digits));
+    owner(i64::try_from(decimal(digits)?).ok()? * sign)
+}
+
 /// Seconds with an optional fraction, possibly before 1970.
 fn time(text: &[u8]) -> Option<Time> {
     let (negative, text) = text.strip_prefix(b"-").map_or((false, text), |text| (true, text));
@@ -153,6 +159,9 @@ mod tests {
         let mut pax = Pax::default();
         pax.extend(b"12 path=a\nb\n11 uid=123\n").unwrap();
         assert_eq!((pax.path.as_deref(), pax.uid), (Some(&b"a\nb"[..]), Some(123)));
+        pax.extend(b"10 uid=-2\n").unwrap();
+        assert_eq!(pax.uid, Some(u32::MAX - 1));
+        assert_eq!(pax.extend(b"10 gid=-1\n"), None);
     }
 
     #[test]
