@@ -125,9 +125,12 @@ impl BuilderError {
                 format!("for instance `{}`; a file of that name is `./{0}`", store.prefixed("debian:12"))
             }
             Self::Failed { what, program: "skopeo", .. } if what.starts_with("looking for `containers-storage:") => {
-                "`podman images` and `buildah images` list what your own storage has; that of another driver is \
+                "`podman images` and `buildah images` list what your own storage has, by whole names (`localhost/NAME`); that of another driver is \
                  `containers-storage:[vfs@/var/lib/containers/storage]NAME`, with the driver's name and the storage's directory"
                     .to_owned()
+            }
+            Self::Failed { what, program: "skopeo", .. } if what.starts_with("looking for `docker-daemon:") => {
+                "does `docker images` list it, as this user? DOCKER_HOST names another daemon".to_owned()
             }
             Self::Image(error) => return error.hint(),
             _ => return None,

@@ -8,8 +8,12 @@ use std::collections::VecDeque;
 /// Lines that an error shows.
 const LINES: usize = 20;
 
-/// Characters of a line that are shown.
-const LINE_LENGTH: usize = 400;
+/// Characters of a line that are shown: its beginning, and its end, where programs that wrap errors in errors have the cause.
+const SHOWN_BEGINNING: usize = 300;
+const SHOWN_END: usize = 500;
+
+/// Bytes of a line that are kept until it ends.
+const LINE_MAX: usize = 64 << 10;
 
 /// Takes bytes as they come, keeps the last lines.
 #[derive(Debug, Default)]
@@ -39,8 +43,7 @@ impl Tail {
             match self.filter(byte) {
                 // A bar is redrawn by a carriage return: each state of it is a line.
                 Some(b'\n' | b'\r') => completed |= self.complete(),
-                // Four bytes are the longest character.
-                Some(byte) if self.current.len() < LINE_LENGTH * 4 => self.current.push(byte),
+                Some(byte) if self.current.len() < LINE_MAX => self.current.push(byte),
                 _ => {}
             }
         }
@@ -72,9 +75,9 @@ impl Tail {
     /// Whether there was a line to complete: empty ones are left out.
     fn complete(&mut self) -> bool {
         let text = String::from_utf8_lossy(&self.current);
-        let clean: String = text.chars().filter(|c| !c.is_control() && !is_invisible(*c)).take(LINE_LENGTH).collect();
+        let clean: String = text.chars().filter(|c| !c.is_control() && !is_invisible(*c)).collect();
         self.current.clear();
-        let line = without_credentials(clean.trim_end());
+        let line = shortened(without_credentials(clean.trim_end()));
         if line.is_empty() {
             return false;
         }
@@ -84,6 +87,16 @@ impl Tail {
         self.lines.push_back(line);
         true
     }
+}
+
+fn shortened(line: String) -> String {
+    let length = line.chars().count();
+    if length <= SHOWN_BEGINNING + SHOWN_END {
+        return line;
+    }
+    let beginning: String = line.chars().take(SHOWN_BEGINNING).collect();
+    let end: String = line.chars().skip(length - SHOWN_END).collect();
+    format!("{beginning} … {end}")
 }
 
 /// Characters that make text look like another: marks of direction.
@@ -134,8 +147,8 @@ mod tests {
         for _ in 0..1000 {
             tail.push(&[b'x'; 4096]);
         }
-        assert!(tail.current.capacity() <= LINE_LENGTH * 8);
-        assert_eq!(tail.finish(), ["x".repeat(LINE_LENGTH)]);
+        assert!(tail.current.capacity() <= LINE_MAX * 2);
+        assert_eq!(tail.finish(), [format!("{} … {}", "x".repeat(SHOWN_BEGINNING), "x".repeat(SHOWN_END))]);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use super::out;
 use super::report::{Failure, note};
 use crate::builder::Origin;
 use crate::image::{Artifact, Cache, Entry, Pruned, RootCompression, Source, familiar};
+use crate::launch::LaunchError;
+use crate::vmm::stop::DiskFault;
 use indicatif::{HumanBytes, HumanDuration};
 use serde::Serialize;
 use std::path::Path;
@@ -140,6 +142,19 @@ fn short(artifact: &Artifact) -> String {
 /// What `images rm` finds it by, if it is one of the user's cache.
 pub fn cached_as(artifact: &Artifact) -> Option<String> {
     Cache::open_default().ok().filter(|cache| cache.keeps(artifact)).map(|_| short(artifact))
+}
+
+/// A damaged image of the cache does not stay there: its source may be right, and then the next run makes it anew.
+pub fn without_damaged(error: LaunchError) -> Failure {
+    let LaunchError::Root { fault: DiskFault::Changed, cached_as: Some(name), .. } = &error else {
+        return error.into();
+    };
+    let removed = Cache::open_default().and_then(|cache| cache.remove(&cache.find(name)?, true));
+    let failure = Failure::from(error);
+    match removed {
+        Ok(()) => failure.with_hint("it was removed from the cache: the next run makes it anew".to_owned()),
+        Err(_) => failure,
+    }
 }
 
 /// The file names of its sources; where they lie is in the JSON.

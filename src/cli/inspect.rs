@@ -68,8 +68,12 @@ fn judged(error: ImageError) -> Failure {
 fn find(name: &Path) -> Result<Artifact, Failure> {
     let cache = Cache::open_default();
     let is_path = name.as_os_str().as_bytes().contains(&b'/');
-    if !is_path && !name.exists() {
-        return Ok(cache?.find(&name.to_string_lossy())?.artifact);
+    if !image::exists(name) {
+        match cache.as_ref().map(|cache| cache.find(&name.to_string_lossy())) {
+            Ok(Ok(entry)) => return Ok(entry.artifact),
+            Ok(Err(error)) if !is_path => return Err(error.into()),
+            _ => {}
+        }
     }
     let cache = cache.ok();
     if let Some(other) = cache.as_ref().filter(|_| !is_path).and_then(|cache| namesake(name, cache)) {
@@ -88,7 +92,7 @@ fn find(name: &Path) -> Result<Artifact, Failure> {
     match cache.and_then(|cache| cache.find(&image::name_in_cache(name)?).ok()) {
         Some(Entry { artifact, .. }) => {
             note(&format!(
-                "`{}` may have changed since: this is what it was when `run` last packed it",
+                "whether `{}` has changed since is not known: this is what it was when `run` last packed it",
                 name.display()
             ));
             Ok(artifact)
@@ -101,6 +105,7 @@ fn find(name: &Path) -> Result<Artifact, Failure> {
 fn namesake(name: &Path, cache: &Cache) -> Option<String> {
     let text = name.to_string_lossy();
     let other = match cache.find(&text) {
+        Ok(entry) if image::name_in_cache(name).is_some_and(|own| entry.names.contains(&own)) => return None,
         Ok(entry) => {
             let digest = entry.artifact.digest();
             let same = image::recall(name, cache).or_else(|| image::open_artifact(name).ok());

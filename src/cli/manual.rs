@@ -101,7 +101,8 @@ fn page() -> io::Result<String> {
     }
     for command in commands_of(&program) {
         text += &format!(".SH \"{}\"\n", command.get_name().to_uppercase().replace('-', "\\-"));
-        let man = clap_mangen::Man::new(command);
+        // The page is as long as `--help`.
+        let man = clap_mangen::Man::new(command.mut_args(|option| option.hide_short_help(false)));
         let description = section_of(&man, clap_mangen::Man::render_description_section)?;
         text += description.strip_prefix(".SH DESCRIPTION\n").unwrap_or(&description);
         for (section, title) in [
@@ -201,6 +202,7 @@ mod tests {
             assert!(text.lines().any(|line| line == heading), "{heading}");
         }
         assert!(text.contains("`run AGENT …` is `start AGENT …`"));
+        assert_eq!(text.matches("How long the guest may take to come up").count(), 3, "what short help hides is there");
         assert_eq!(text.matches(".SH NAME\n").count(), 1);
         assert!(!text.contains("EXTRA") && !text.contains("Examples:"));
     }

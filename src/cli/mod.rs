@@ -53,6 +53,9 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(error, &std::env::args_os().collect::<Vec<_>>()),
     };
+    if tells_json(&cli.command) {
+        report::as_json();
+    }
     let result = match cli.command {
         Command::Run(args) => run::run(&args, begin_ns),
         Command::Pack(args) => pack::run(&args),
@@ -82,7 +85,38 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Is all that this command tells on standard error for a program?
+fn tells_json(command: &Command) -> bool {
+    match command {
+        Command::Pack(args) => progress::is_json(args.progress, args.json),
+        Command::Inspect(args) => progress::is_json(args.progress, args.json),
+        Command::Run(args) => progress::is_json(args.progress, false),
+        _ => false,
+    }
+}
+
 const IN_THE_BACKGROUND: &str = "a bottle lives as long as its command: let the shell put it into the background";
+
+/// What is called otherwise here than docker has it.
+fn command_of_docker(error: &clap::Error) -> Option<&'static str> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    Some(match word.as_str() {
+        "ps" => "`bottle-vmm list active` lists what runs",
+        "ls" | "image" => "`bottle-vmm images` lists images",
+        "rmi" => "`bottle-vmm images rm NAME` removes an image from the cache",
+        "build" => {
+            "`bottle-vmm pack --dockerfile PATH -o FILE` builds and packs, `run --dockerfile PATH` builds and runs"
+        }
+        "load" | "import" | "pull" => {
+            "nothing is loaded: `run --image` takes files, directories and what docker and podman keep"
+        }
+        "exec" | "attach" | "logs" => "a bottle is one command, with its streams: nothing else gets in",
+        "rm" | "stop" | "kill" => {
+            "a bottle ends with its command, or with `bottle-vmm run` itself; `cleanup` removes what agents' bottles left"
+        }
+        _ => return None,
+    })
+}
 
 /// What to do instead of something that docker has and bottles have not, or agents and others have not in common.
 fn habit(error: &clap::Error, words: &[OsString]) -> Option<&'static str> {
@@ -153,7 +187,7 @@ fn without_bad_advice(mut error: clap::Error) -> clap::Error {
 fn usage(error: clap::Error, words: &[OsString]) -> ExitCode {
     let error = &without_bad_advice(error);
     let printed = error.print();
-    if let Some(hint) = habit(error, words) {
+    if let Some(hint) = habit(error, words).or_else(|| command_of_docker(error)) {
         // As clap prints its own; a closed standard error is the caller's choice.
         let _ = writeln!(std::io::stderr(), "\n  hint: {hint}");
     }
@@ -200,6 +234,20 @@ mod tests {
             assert!(hint_for(&words).is_some_and(|hint| hint.contains(told)), "{words:?}: {:?}", hint_for(&words));
         }
         assert_eq!(hint_for(&["--no-such-thing"]), None);
+    }
+
+    #[test]
+    fn commands_of_docker_have_another_name_here() {
+        let hint = |words: &[&str]| command_of_docker(&Cli::of(words.iter().map(Into::into)).unwrap_err());
+        for (words, told) in [
+            (&["bottle-vmm", "ps"][..], "list active"),
+            (&["bottle-vmm", "images", "ls"], "`bottle-vmm images`"),
+            (&["bottle-vmm", "rmi", "x"], "images rm"),
+            (&["bottle-vmm", "build", "."], "--dockerfile"),
+        ] {
+            assert!(hint(words).is_some_and(|hint| hint.contains(told)), "{words:?}");
+        }
+        assert_eq!(hint(&["bottle-vmm", "nonsense"]), None);
     }
 
     #[test]

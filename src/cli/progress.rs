@@ -11,11 +11,16 @@ use std::time::{Duration, Instant};
 
 /// Whoever tells progress as `wanted`; a command that prints JSON is read by a program.
 pub fn of(wanted: Option<Style>, json: bool) -> Box<dyn Progress> {
-    match (wanted, json) {
-        (Some(Style::Json), _) | (None, true) => Box::new(JsonLines::default()),
-        (Some(Style::None), _) => Box::new(Silent),
-        (Some(Style::Auto), _) | (None, false) => Box::new(Bar::new()),
+    match wanted {
+        _ if is_json(wanted, json) => Box::new(JsonLines::default()),
+        Some(Style::None) => Box::new(Silent),
+        _ => Box::new(Bar::new()),
     }
+}
+
+/// Is it told to a program?
+pub fn is_json(wanted: Option<Style>, json: bool) -> bool {
+    wanted.map_or(json, |wanted| wanted == Style::Json)
 }
 
 /// A bar on standard error, made when there is something to tell: most runs find everything in the cache and need no thread for it.
@@ -120,11 +125,10 @@ impl Drop for Bar {
     }
 }
 
-/// One object a line: `{"event":"step","what":…,"unit":…}`, then `{"event":"progress","done":…,"total":…}`, where a total of null is not
-/// known, or `{"event":"output","line":…}`, the last of what a builder said.
+/// One object a line; `--progress` in the help says which.
 #[derive(Default)]
 pub struct JsonLines {
-    told: Cell<Option<Instant>>,
+    told: Cell<Option<(Instant, u64)>>,
 }
 
 /// Between two lines about one step.
@@ -152,10 +156,10 @@ impl Progress for JsonLines {
     }
 
     fn advance(&self, done: u64, total: u64) {
-        if done < total && self.told.get().is_some_and(|told| told.elapsed() < PAUSE) {
+        if self.told.get().is_some_and(|(when, told)| told == done || (done < total && when.elapsed() < PAUSE)) {
             return;
         }
-        self.told.set(Some(Instant::now()));
+        self.told.set(Some((Instant::now(), done)));
         tell(&serde_json::json!({ "event": "progress", "done": done, "total": (total > 0).then_some(total) }));
     }
 

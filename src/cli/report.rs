@@ -7,6 +7,7 @@ use crate::plan::PlanError;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An error of the command line tool: what to show, the way out, and the exit code.
 #[derive(Debug)]
@@ -105,15 +106,34 @@ impl From<crate::builder::BuilderError> for Failure {
     }
 }
 
+/// Whether what is told on standard error is for a program: a JSON object a line, as progress is.
+static AS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// From now on, for a program.
+pub fn as_json() {
+    AS_JSON.store(true, Ordering::Relaxed);
+}
+
+fn is_json() -> bool {
+    AS_JSON.load(Ordering::Relaxed)
+}
+
 /// Tells the person at the terminal something that is no error.
 pub fn note(what: &str) {
+    if is_json() {
+        let _ = writeln!(io::stderr(), "{}", serde_json::json!({ "event": "note", "text": harmless(what) }));
+        return;
+    }
     // The terminal may be gone, which is no reason to panic.
     let _ = writeln!(io::stderr(), "bottle-vmm: {}", harmless(what));
 }
 
 /// Prints it on standard error and gives the exit code.
 pub fn error(failure: &Failure) -> ExitCode {
-    let _ = write!(io::stderr(), "{}", render(failure));
+    let _ = match is_json() {
+        true => writeln!(io::stderr(), "{}", event(failure)),
+        false => write!(io::stderr(), "{}", render(failure)),
+    };
     ExitCode::from(failure.code)
 }
 
@@ -122,18 +142,38 @@ pub fn render(failure: &Failure) -> String {
     harmless(&written(failure))
 }
 
-fn written(failure: &Failure) -> String {
-    let mut text = format!("bottle-vmm: {}\n", failure.error);
+/// The same for a program.
+fn event(failure: &Failure) -> serde_json::Value {
+    let causes: Vec<_> = causes(failure).iter().map(|cause| harmless(cause)).collect();
+    serde_json::json!({
+        "event": "error",
+        "message": harmless(&failure.error.to_string()),
+        "causes": causes,
+        "hint": failure.hint.as_deref().map(harmless),
+        "exit_code": failure.code,
+    })
+}
+
+fn causes(failure: &Failure) -> Vec<String> {
+    let mut causes = Vec::new();
     let mut shown = failure.error.to_string();
     let mut next = failure.error.source();
     while let Some(cause) = next {
         let line = cause.to_string();
         // Some libraries repeat their cause in their own words.
         if !shown.contains(&line) {
-            let _ = writeln!(text, "  caused by: {line}");
+            causes.push(line.clone());
         }
         shown = line;
         next = cause.source();
+    }
+    causes
+}
+
+fn written(failure: &Failure) -> String {
+    let mut text = format!("bottle-vmm: {}\n", failure.error);
+    for cause in causes(failure) {
+        let _ = writeln!(text, "  caused by: {cause}");
     }
     if let Some(hint) = &failure.hint {
         let _ = writeln!(text, "hint: {hint}");
@@ -154,5 +194,14 @@ mod tests {
             text,
             "bottle-vmm: cannot make a socket pair\n  caused by: no descriptors\nhint: raise `ulimit -n`\n"
         );
+    }
+
+    #[test]
+    fn a_program_is_told_the_same_as_a_person() {
+        let error = LaunchError::Host { what: "make a socket pair", source: io::Error::other("no\x1b[2J") };
+        let told = event(&error.into());
+        assert_eq!((&told["event"], &told["message"]), (&"error".into(), &"cannot make a socket pair".into()));
+        assert_eq!((&told["hint"], &told["exit_code"]), (&serde_json::Value::Null, &125.into()));
+        assert!(!told["causes"][0].as_str().unwrap().contains('\x1b'));
     }
 }

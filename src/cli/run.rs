@@ -174,7 +174,7 @@ fn ended(error: LaunchError, args: &RunArgs) -> Failure {
 pub(super) fn of_kernel(error: LaunchError, kernel: Option<&Path>) -> Failure {
     let is_silent = matches!(error, LaunchError::Silent { due: "come up", .. } | LaunchError::NeverUp { .. });
     if !is_silent || !kernel.is_some_and(kernel::is_path) {
-        return error.into();
+        return images::without_damaged(error);
     }
     Failure::from(error).with_hint(
         "a distribution's kernel has its drivers in modules, and a file like this one lacks them: `bottle-vmm kernel install --deb \

@@ -24,6 +24,8 @@ pub enum ImageError {
     },
     #[error("cannot read the image from standard input")]
     Stdin(#[source] io::Error),
+    #[error("standard input is a terminal, and no image")]
+    Terminal,
     #[error("`{origin}` is empty")]
     Empty { origin: String },
     #[error("`{origin}` is not an image")]
@@ -113,7 +115,7 @@ pub enum ImageError {
     PackedAs { path: PathBuf, found: RootCompression, wanted: RootCompression },
     #[error("`{}` is there already", path.display())]
     Exists { path: PathBuf },
-    #[error("`{}` is no file that could be replaced", path.display())]
+    #[error("`{}` is {}, and no file that could be replaced", path.display(), kind_of(path))]
     NotAFile { path: PathBuf },
     #[error("`{}` cannot be packed into itself", path.display())]
     Itself { path: PathBuf },
@@ -147,6 +149,7 @@ impl ImageError {
                  of one), or a directory that is to be the root: what `docker export` writes has to be unpacked into one; `-` \
                  reads an archive from standard input"
             }
+            Self::Terminal => "pipe an image into it, as in `docker save NAME | bottle-vmm pack - -o FILE`",
             Self::Empty { .. } => "did the command that was to write the image fail?",
             Self::Compression { .. } => "archives may be plain or compressed with gzip or zstd",
             Self::Archive { source: TarError::Truncated { .. }, .. } => "save the image again: its end is missing",
@@ -181,10 +184,12 @@ impl ImageError {
             }
             Self::SkopeoIndex => "copy one of them: `skopeo copy` without `--all`",
             Self::NoSuchName { names, .. } if names.is_empty() => {
-                "its images have no names: leave out the colon and what follows it"
+                "its images have no names: leave out the colon and what follows it (and in front of a path, `dir:` or `oci:`)"
             }
             Self::NoSuchName { .. } => "name one of these behind the path and a colon",
-            Self::Platform { .. } => "pull or build it for the right platform: `--platform linux/amd64`",
+            Self::Platform { .. } => {
+                "pull or build it for the right platform: docker, podman and buildah have `--platform linux/amd64` for that"
+            }
             Self::Layer { source, .. } => return layer_hint(source),
             _ => return None,
         };
@@ -206,7 +211,7 @@ impl ImageError {
                  `containers-storage:NAME`), or save it to a file"
             }
             Self::Io { action: "read", source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                "a root directory is read with your own permissions: make it readable, or use an archive, which keeps owners"
+                "everything is read with your own permissions: make it readable; in place of a root directory, an archive will do"
             }
             Self::Io { source, .. } | Self::Store { source: StoreError::Write(source), .. } if is_full(source) => {
                 "make room there, or take a directory on a larger disk (`-o` names that of `pack`, XDG_CACHE_HOME the cache's)"
@@ -261,6 +266,15 @@ pub(super) fn beginning(text: &str) -> String {
 
 fn but(names: &[String]) -> String {
     if names.is_empty() { String::new() } else { format!(", but {}", listed(names)) }
+}
+
+/// What lies there.
+fn kind_of(path: &Path) -> &'static str {
+    match path.symlink_metadata() {
+        Ok(there) if there.is_symlink() => "a symbolic link",
+        Ok(there) if !there.is_dir() => "a device, a pipe or a socket",
+        _ => "a directory",
+    }
 }
 
 /// As skopeo and podman name files.

@@ -2,7 +2,7 @@
 //! source was looked at again.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, IsTerminal as _, Read};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -51,6 +51,8 @@ pub(super) const OURS: Unchanged<'static> = &|| Ok(());
 impl Opener<'_> {
     pub(super) fn open(&self, source: &Source) -> Result<Artifact, ImageError> {
         match source {
+            // As `docker load` has it: whoever forgot the pipe would wait for ever.
+            Source::Stdin if io::stdin().is_terminal() => Err(ImageError::Terminal),
             Source::Stdin => self.stream(io::stdin().lock(), Path::new(STDIN), ImageError::Stdin),
             Source::Path(path) => self.path(path),
         }
@@ -105,12 +107,19 @@ impl Opener<'_> {
         let name = held.name.display().to_string();
         let id = parts::parse_digest(&name, held.id)?;
         let key = Key::of_held(held.name, &id);
-        if let Some(image) = self.taken(self.cache.recall(&key).or_else(|| self.cache.load(&id)))? {
+        if let Some(image) = self.taken(self.cache.recall(&key))? {
             return Ok(image);
         }
-        let exported = self.draft()?.into_file();
-        export(&exported)?;
-        let exported = FileRange::whole(exported).map_err(|source| self.unwritable(source))?;
+        if let Some(image) = self.taken(self.cache.load(&id))? {
+            if matches!(self.target, Target::Cache) {
+                let _nameless = self.cache.remember(&key, &image);
+            }
+            return Ok(image);
+        }
+        // It keeps the name that it may have: who exports opens it anew, which not every file system has for files without one.
+        let draft = self.draft()?;
+        export(draft.file())?;
+        let exported = draft.writer().and_then(FileRange::whole).map_err(|source| self.unwritable(source))?;
         let image = self.archive(exported, (&name, None), OURS)?;
         if matches!(self.target, Target::Cache) && (held.pinned || image.manifest().source.id == id) {
             // Without it the image may be exported again the next time.

@@ -132,7 +132,7 @@ impl LaunchError {
             }
             Self::Put { errno_value: libc::ENOSPC, .. } => Some("give the bottle more with `--mem` or `--disk`".to_owned()),
             Self::Start { stage: StartStage::User, .. } => {
-                Some("`--user` takes a name of the image's /etc/passwd, or numbers".to_owned())
+                Some("`--user` takes names of the image's /etc/passwd and /etc/group, or numbers".to_owned())
             }
             Self::Start { stage: StartStage::NotFound, command, .. } if !command.contains('/') => {
                 Some("it was looked for in the PATH of the image; give the path, or another `--entrypoint`".to_owned())

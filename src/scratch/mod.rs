@@ -55,6 +55,12 @@ impl ScratchError {
             Self::Format { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => {
                 Some("that file system has no files of this size".to_owned())
             }
+            // A file without a name is gone to QEMU's 9p.
+            Self::Format { source, .. } if source.kind() == io::ErrorKind::NotFound => Some(
+                "that file system, one shared with another machine perhaps, loses files that have no name: let XDG_CACHE_HOME name a \
+                 directory on a local disk"
+                    .to_owned(),
+            ),
             Self::Create { .. } | Self::Format { .. } => {
                 Some("make room there, or let XDG_CACHE_HOME name a directory of yours on a larger disk".to_owned())
             }

@@ -249,6 +249,15 @@ fn an_artifact_comes_through_standard_input_too() {
     failed(&child.wait_with_output().unwrap(), &["standard input", "cut short", "hint: "]);
 }
 
+/// Whoever forgot the pipe would wait for ever.
+#[test]
+fn a_terminal_is_no_image() {
+    let place = Place::new();
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    let output = place.command(&["pack", "-", "-o", "a.bottle"]).stdin(terminal.slave).output().unwrap();
+    failed(&output, &["standard input is a terminal", "hint: pipe an image into it"]);
+}
+
 /// `pack <(command)`, and a pipe under a name of its own.
 #[test]
 fn an_image_comes_through_a_pipe_that_has_a_path() {
@@ -294,7 +303,7 @@ fn a_file_that_is_there_is_replaced_only_by_force() {
 fn outputs_that_cannot_be() {
     let place = Place::new();
     fs::create_dir(place.path("dir")).unwrap();
-    place.fails(&["pack", "root", "-o", "dir", "--force"], &["`dir` is no file", "hint: "]);
+    place.fails(&["pack", "root", "-o", "dir", "--force"], &["`dir` is a directory, and no file", "hint: "]);
     place.fails(&["pack", "root", "-o", "none/a.bottle"], &["there is no directory `none`", "hint: "]);
     place.fails(&["pack", "root", "-o", "/proc/a.bottle"], &["/proc", "hint: "]);
     place.fails(&["pack", "none", "-o", "a.bottle"], &["none"]);
@@ -377,7 +386,7 @@ fn an_image_that_was_written_a_moment_ago_goes_by_its_name() {
     assert!(place.succeeds(&["images"]).lines().nth(1).is_some_and(|line| line.starts_with("root ")));
     let output = place.run(&["inspect", "./root"]);
     assert!(succeeded(&output).contains(digest));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("`./root` may have changed since"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("whether `./root` has changed since is not known"));
     assert_eq!(place.succeeds(&["images", "rm", "root"]).trim_end(), digest);
     place.fails(&["inspect", "./root"], &["root"]);
 }
@@ -420,6 +429,12 @@ fn progress_is_json_lines_on_request_and_nothing_off_a_terminal() {
     let steps: Vec<_> = events.iter().filter(|event| event["event"] == "step").collect();
     assert!(steps.len() >= 3 && steps.iter().any(|step| step["unit"] == "bytes"), "{events:?}");
     assert!(events.iter().any(|event| event["event"] == "progress" && event["done"] == event["total"]), "{events:?}");
+    let refused = place.run(&["pack", "root", "-o", "a.bottle", "--progress", "json"]);
+    let error: serde_json::Value = serde_json::from_slice(&refused.stderr).unwrap();
+    assert_eq!(
+        (&error["event"], &error["exit_code"], &error["hint"]),
+        (&"error".into(), &125.into(), &"`--force` replaces it".into())
+    );
     assert_eq!(place.run(&["pack", "root", "-o", "b.bottle"]).stderr, b"");
     assert_eq!(place.run(&["pack", "root", "-o", "c.bottle", "--json", "--progress", "none"]).stderr, b"");
 }

@@ -15,7 +15,8 @@ pub(super) trait Named {
 /// Those that go by the name; all if none is wanted.
 pub(super) fn called<T: Named>(mut images: Vec<T>, wanted: Option<&str>) -> Result<Vec<T>, ImageError> {
     let Some(wanted) = wanted else { return Ok(images) };
-    let all: Vec<_> = images.iter().flat_map(people_call).map(str::to_owned).collect();
+    let several = images.len() > 1;
+    let all = images.iter().flat_map(|image| people_call(image, several)).map(str::to_owned).collect();
     // To the letter before what means the same: an archive may have `app` beside `localhost/app`.
     if images.iter().any(|image| image.names().contains(&wanted)) {
         images.retain(|image| image.names().contains(&wanted));
@@ -40,10 +41,10 @@ pub(super) fn only<T: Named>(mut images: Vec<T>) -> Result<T, ImageError> {
     }
 }
 
-/// All names but the last, which nobody would choose where there are others.
-fn people_call<T: Named>(image: &T) -> Vec<&str> {
+/// All names but the last, which nobody would choose where there are others, or one image only.
+fn people_call<T: Named>(image: &T, several: bool) -> Vec<&str> {
     let mut names = image.names();
-    if names.len() > 1 {
+    if names.len() > 1 || !several {
         names.pop();
     }
     names
