@@ -12,8 +12,9 @@ const LINES: usize = 20;
 const SHOWN_BEGINNING: usize = 300;
 const SHOWN_END: usize = 500;
 
-/// Bytes of a line that are kept until it ends.
-const LINE_MAX: usize = 64 << 10;
+/// Bytes of a line that are kept until it ends: of more, the middle goes.
+const LINE_MAX: usize = 16 << 10;
+const KEPT_BEGINNING: usize = 4 << 10;
 
 /// Takes bytes as they come, keeps the last lines.
 #[derive(Debug, Default)]
@@ -43,8 +44,13 @@ impl Tail {
             match self.filter(byte) {
                 // A bar is redrawn by a carriage return: each state of it is a line.
                 Some(b'\n' | b'\r') => completed |= self.complete(),
-                Some(byte) if self.current.len() < LINE_MAX => self.current.push(byte),
-                _ => {}
+                Some(byte) => {
+                    if self.current.len() == LINE_MAX {
+                        self.current.drain(KEPT_BEGINNING..LINE_MAX / 2);
+                    }
+                    self.current.push(byte);
+                }
+                None => {}
             }
         }
         if completed { self.lines.back().map(String::as_str) } else { None }
@@ -144,11 +150,13 @@ mod tests {
     #[test]
     fn a_line_without_end_takes_no_more_memory_than_one_that_is_shown() {
         let mut tail = Tail::default();
+        tail.push(&[b'b'; SHOWN_BEGINNING]);
         for _ in 0..1000 {
             tail.push(&[b'x'; 4096]);
         }
+        tail.push(&[b'e'; SHOWN_END]);
         assert!(tail.current.capacity() <= LINE_MAX * 2);
-        assert_eq!(tail.finish(), [format!("{} … {}", "x".repeat(SHOWN_BEGINNING), "x".repeat(SHOWN_END))]);
+        assert_eq!(tail.finish(), [format!("{} … {}", "b".repeat(SHOWN_BEGINNING), "e".repeat(SHOWN_END))]);
     }
 
     #[test]

@@ -122,7 +122,7 @@ fn ended(error: LaunchError, plan: &BottlePlan, kernel: Option<&Path>) -> Failur
         LaunchError::Start { stage: StartStage::NotFound, command, .. } => {
             format!("the image `{image}` is to have `{command}` in its PATH; BOT_BOTTLE_IMAGE names another image")
         }
-        _ => return run::of_kernel(error, kernel),
+        _ => return run::explained(error, kernel),
     };
     Failure::from(error).with_hint(hint)
 }

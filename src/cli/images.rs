@@ -4,7 +4,7 @@ use super::args::{ImagesArgs, ImagesCommand};
 use super::out;
 use super::report::{Failure, note};
 use crate::builder::Origin;
-use crate::image::{Artifact, Cache, Entry, Pruned, RootCompression, Source, familiar};
+use crate::image::{Artifact, Cache, Entry, Pruned, RootCompression, Source, SourceName};
 use crate::launch::LaunchError;
 use crate::vmm::stop::DiskFault;
 use indicatif::{HumanBytes, HumanDuration};
@@ -51,7 +51,7 @@ impl Listed {
         let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
         Self {
             summary: Summary::of(&entry.artifact),
-            sources: entry.names.clone(),
+            sources: entry.names.iter().map(ToString::to_string).collect(),
             disk_bytes: entry.disk_bytes,
             created: seconds(entry.created),
             last_used: seconds(entry.used),
@@ -144,22 +144,16 @@ pub fn cached_as(artifact: &Artifact) -> Option<String> {
     Cache::open_default().ok().filter(|cache| cache.keeps(artifact)).map(|_| short(artifact))
 }
 
-/// A damaged image of the cache does not stay there: its source may be right, and then the next run makes it anew.
-pub fn without_damaged(error: LaunchError) -> Failure {
-    let LaunchError::Root { fault: DiskFault::Changed, cached_as: Some(name), .. } = &error else {
-        return error.into();
-    };
-    let removed = Cache::open_default().and_then(|cache| cache.remove(&cache.find(name)?, true));
-    let failure = Failure::from(error);
-    match removed {
-        Ok(()) => failure.with_hint("it was removed from the cache: the next run makes it anew".to_owned()),
-        Err(_) => failure,
-    }
+/// The way out, if a damaged image was one of the cache: its source may be right.
+pub fn dropped(error: &LaunchError) -> Option<String> {
+    let LaunchError::Root { fault: DiskFault::Changed, cached_as: Some(name), .. } = error else { return None };
+    let dropped = Cache::open_default().is_ok_and(|cache| cache.drop_if_damaged(name));
+    dropped.then(|| "it was removed from the cache: the next run makes it anew".to_owned())
 }
 
 /// The file names of its sources; where they lie is in the JSON.
 fn names(entry: &Entry) -> String {
-    let mut names: Vec<_> = entry.names.iter().map(|source| familiar(source)).collect();
+    let mut names: Vec<_> = entry.names.iter().map(SourceName::short).collect();
     names.dedup();
     if names.is_empty() { "<none>".to_owned() } else { names.join(", ").replace(char::is_control, "\u{fffd}") }
 }

@@ -4,7 +4,7 @@ use super::args::InspectArgs;
 use super::images::{Summary, print_json};
 use super::out;
 use super::progress;
-use super::report::{Failure, note};
+use super::report::{Failure, Voice};
 use crate::image::artifact::{Artifact, ArtifactError, Manifest};
 use crate::image::{self, Cache, Entry, ImageError};
 use indicatif::HumanBytes;
@@ -27,8 +27,8 @@ struct Inspected<'a> {
 /// It was looked at, and is damaged: for a script another thing than one that could not be looked at.
 const DAMAGED: u8 = 1;
 
-pub fn run(args: &InspectArgs) -> Result<ExitCode, Failure> {
-    let artifact = find(&args.name)?;
+pub fn run(args: &InspectArgs, voice: Voice) -> Result<ExitCode, Failure> {
+    let artifact = find(&args.name, voice)?;
     if args.verify {
         let progress = progress::of(args.progress, args.json);
         let path = artifact.path().to_owned();
@@ -55,20 +55,18 @@ fn of_cached(artifact: &Artifact) -> String {
 }
 
 fn judged(error: ImageError) -> Failure {
-    use ArtifactError::{Blocks, Contradiction, Cut, Damaged, Manifest};
-    let damaged = matches!(
-        &error,
-        ImageError::Artifact { source: Blocks { .. } | Contradiction { .. } | Cut | Damaged { .. } | Manifest(_), .. }
-    );
+    let damaged = matches!(&error, ImageError::Artifact { source, .. } if source.is_damage());
     let failure = Failure::from(error);
     if damaged { failure.with_code(DAMAGED) } else { failure }
 }
 
 /// A file that is one, or what an image at that path came to; where nothing has that path, a name of the cache.
-fn find(name: &Path) -> Result<Artifact, Failure> {
+fn find(name: &Path, voice: Voice) -> Result<Artifact, Failure> {
     let cache = Cache::open_default();
+    let begins_as_path = matches!(name.as_os_str().as_bytes().first(), Some(b'/' | b'.'));
     let is_path = name.as_os_str().as_bytes().contains(&b'/');
-    if !image::exists(name) {
+    if !begins_as_path && !image::exists(name) {
+        // `containers-storage:localhost/agent` has a slash, too; what is neither is told to be no path.
         match cache.as_ref().map(|cache| cache.find(&name.to_string_lossy())) {
             Ok(Ok(entry)) => return Ok(entry.artifact),
             Ok(Err(error)) if !is_path => return Err(error.into()),
@@ -77,7 +75,7 @@ fn find(name: &Path) -> Result<Artifact, Failure> {
     }
     let cache = cache.ok();
     if let Some(other) = cache.as_ref().filter(|_| !is_path).and_then(|cache| namesake(name, cache)) {
-        note(&other);
+        voice.note(&other);
     }
     if let Some(remembered) = cache.as_ref().and_then(|cache| image::recall(name, cache)) {
         return Ok(remembered);
@@ -91,7 +89,7 @@ fn find(name: &Path) -> Result<Artifact, Failure> {
     };
     match cache.and_then(|cache| cache.find(&image::name_in_cache(name)?).ok()) {
         Some(Entry { artifact, .. }) => {
-            note(&format!(
+            voice.note(&format!(
                 "whether `{}` has changed since is not known: this is what it was when `run` last packed it",
                 name.display()
             ));
@@ -105,7 +103,12 @@ fn find(name: &Path) -> Result<Artifact, Failure> {
 fn namesake(name: &Path, cache: &Cache) -> Option<String> {
     let text = name.to_string_lossy();
     let other = match cache.find(&text) {
-        Ok(entry) if image::name_in_cache(name).is_some_and(|own| entry.names.contains(&own)) => return None,
+        Ok(entry)
+            if image::name_in_cache(name)
+                .is_some_and(|own| entry.names.iter().any(|source| source.to_string() == own)) =>
+        {
+            return None;
+        }
         Ok(entry) => {
             let digest = entry.artifact.digest();
             let same = image::recall(name, cache).or_else(|| image::open_artifact(name).ok());

@@ -39,6 +39,7 @@ mod tty;
 
 use args::{Cli, Command, ListWhat};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use report::Voice;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -53,13 +54,11 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(error, &std::env::args_os().collect::<Vec<_>>()),
     };
-    if tells_json(&cli.command) {
-        report::as_json();
-    }
+    let voice = voice(&cli.command);
     let result = match cli.command {
         Command::Run(args) => run::run(&args, begin_ns),
         Command::Pack(args) => pack::run(&args),
-        Command::Inspect(args) => inspect::run(&args),
+        Command::Inspect(args) => inspect::run(&args, voice),
         Command::Images(args) => images::run(&args),
         Command::Kernel(args) => kernel::run(args),
         Command::Start(args) => start::start(args),
@@ -81,25 +80,30 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(code) => code,
-        Err(error) => report::error(&error),
+        Err(error) => voice.error(&error),
     }
 }
 
-/// Is all that this command tells on standard error for a program?
-fn tells_json(command: &Command) -> bool {
-    match command {
+/// Where progress is for a program, all of standard error is; but for `run`, whose command has it.
+fn voice(command: &Command) -> Voice {
+    let for_programs = match command {
         Command::Pack(args) => progress::is_json(args.progress, args.json),
         Command::Inspect(args) => progress::is_json(args.progress, args.json),
-        Command::Run(args) => progress::is_json(args.progress, false),
         _ => false,
-    }
+    };
+    if for_programs { Voice::ForPrograms } else { Voice::ForPeople }
 }
 
 const IN_THE_BACKGROUND: &str = "a bottle lives as long as its command: let the shell put it into the background";
 
 /// What is called otherwise here than docker has it.
-fn command_of_docker(error: &clap::Error) -> Option<&'static str> {
+fn command_of_docker(error: &clap::Error, words: &[OsString]) -> Option<&'static str> {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    // `kernel ls` is another matter.
+    let first = words.get(1)?;
+    if first != word.as_str() && first != "images" {
+        return None;
+    }
     Some(match word.as_str() {
         "ps" => "`bottle-vmm list active` lists what runs",
         "ls" | "image" => "`bottle-vmm images` lists images",
@@ -187,7 +191,7 @@ fn without_bad_advice(mut error: clap::Error) -> clap::Error {
 fn usage(error: clap::Error, words: &[OsString]) -> ExitCode {
     let error = &without_bad_advice(error);
     let printed = error.print();
-    if let Some(hint) = habit(error, words).or_else(|| command_of_docker(error)) {
+    if let Some(hint) = habit(error, words).or_else(|| command_of_docker(error, words)) {
         // As clap prints its own; a closed standard error is the caller's choice.
         let _ = writeln!(std::io::stderr(), "\n  hint: {hint}");
     }
@@ -238,7 +242,10 @@ mod tests {
 
     #[test]
     fn commands_of_docker_have_another_name_here() {
-        let hint = |words: &[&str]| command_of_docker(&Cli::of(words.iter().map(Into::into)).unwrap_err());
+        let hint = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(Into::into).collect();
+            command_of_docker(&Cli::of(words.clone()).unwrap_err(), &words)
+        };
         for (words, told) in [
             (&["bottle-vmm", "ps"][..], "list active"),
             (&["bottle-vmm", "images", "ls"], "`bottle-vmm images`"),
@@ -247,7 +254,9 @@ mod tests {
         ] {
             assert!(hint(words).is_some_and(|hint| hint.contains(told)), "{words:?}");
         }
-        assert_eq!(hint(&["bottle-vmm", "nonsense"]), None);
+        for words in [&["bottle-vmm", "nonsense"][..], &["bottle-vmm", "kernel", "ls"]] {
+            assert_eq!(hint(words), None);
+        }
     }
 
     #[test]

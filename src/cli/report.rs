@@ -7,7 +7,6 @@ use crate::plan::PlanError;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An error of the command line tool: what to show, the way out, and the exit code.
 #[derive(Debug)]
@@ -106,35 +105,45 @@ impl From<crate::builder::BuilderError> for Failure {
     }
 }
 
-/// Whether what is told on standard error is for a program: a JSON object a line, as progress is.
-static AS_JSON: AtomicBool = AtomicBool::new(false);
-
-/// From now on, for a program.
-pub fn as_json() {
-    AS_JSON.store(true, Ordering::Relaxed);
+/// Who reads standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice {
+    ForPeople,
+    /// A JSON object a line, as progress is.
+    ForPrograms,
 }
 
-fn is_json() -> bool {
-    AS_JSON.load(Ordering::Relaxed)
+impl Voice {
+    /// Something that is no error.
+    pub fn note(self, what: &str) {
+        match self {
+            Self::ForPeople => note(what),
+            // Who closes standard error does not want to know.
+            Self::ForPrograms => {
+                let _ = writeln!(io::stderr(), "{}", serde_json::json!({ "event": "note", "text": harmless(what) }));
+            }
+        }
+    }
+
+    /// Tells the error, and gives the exit code.
+    pub fn error(self, failure: &Failure) -> ExitCode {
+        let _ = match self {
+            Self::ForPeople => write!(io::stderr(), "{}", render(failure)),
+            Self::ForPrograms => writeln!(io::stderr(), "{}", event(failure)),
+        };
+        ExitCode::from(failure.code)
+    }
 }
 
 /// Tells the person at the terminal something that is no error.
 pub fn note(what: &str) {
-    if is_json() {
-        let _ = writeln!(io::stderr(), "{}", serde_json::json!({ "event": "note", "text": harmless(what) }));
-        return;
-    }
     // The terminal may be gone, which is no reason to panic.
     let _ = writeln!(io::stderr(), "bottle-vmm: {}", harmless(what));
 }
 
 /// Prints it on standard error and gives the exit code.
 pub fn error(failure: &Failure) -> ExitCode {
-    let _ = match is_json() {
-        true => writeln!(io::stderr(), "{}", event(failure)),
-        false => write!(io::stderr(), "{}", render(failure)),
-    };
-    ExitCode::from(failure.code)
+    Voice::ForPeople.error(failure)
 }
 
 /// Much of it may be somebody else's words: a file's, a guest's, a library's about them.

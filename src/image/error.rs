@@ -115,8 +115,8 @@ pub enum ImageError {
     PackedAs { path: PathBuf, found: RootCompression, wanted: RootCompression },
     #[error("`{}` is there already", path.display())]
     Exists { path: PathBuf },
-    #[error("`{}` is {}, and no file that could be replaced", path.display(), kind_of(path))]
-    NotAFile { path: PathBuf },
+    #[error("`{}` is {what}, and no file that could be replaced", path.display())]
+    NotAFile { path: PathBuf, what: &'static str },
     #[error("`{}` cannot be packed into itself", path.display())]
     Itself { path: PathBuf },
     #[error("`{}` would be in `{}`, which is to be packed", path.display(), directory.display())]
@@ -266,15 +266,6 @@ pub(super) fn beginning(text: &str) -> String {
 
 fn but(names: &[String]) -> String {
     if names.is_empty() { String::new() } else { format!(", but {}", listed(names)) }
-}
-
-/// What lies there.
-fn kind_of(path: &Path) -> &'static str {
-    match path.symlink_metadata() {
-        Ok(there) if there.is_symlink() => "a symbolic link",
-        Ok(there) if !there.is_dir() => "a device, a pipe or a socket",
-        _ => "a directory",
-    }
 }
 
 /// As skopeo and podman name files.

@@ -1,7 +1,7 @@
 //! JSON as Go's decoder takes it: Go wrote most images, and reads them everywhere else. Law: pure.
 //!
-//! Fields go by their names in any case, and `null` is the empty value. What Go settles by taking the later of two is refused here: of a
-//! document that says two things, two readers would see two images.
+//! Fields go by their names in any case of their ASCII letters, and `null` is the empty value. Of two fields of one name Go takes the later;
+//! here that is refused: of a document that says two things, two readers would see two images.
 //!
 //! Source: Go's encoding/json, `Unmarshal`.
 

@@ -329,7 +329,15 @@ fn a_window_that_would_take_all_memory_is_refused() {
     let error = place.open(&archive_of(&parts(zstd(&layer, 27)))).unwrap_err();
     let said = error.source().unwrap().to_string();
     assert!(said.contains("a window of over 32 MiB") && error.hint().unwrap().contains("docker-archive:"), "{error:?}");
-    place.open(&archive_of(&parts(zstd(&layer, 25)))).unwrap();
+    // One that has come to ask for so much is damaged.
+    let right = zstd(&layer, 25);
+    let mut damaged = parts(right.clone());
+    let of_layer = damaged.iter_mut().find(|(_, bytes)| *bytes == right).unwrap();
+    // The window descriptor (RFC 8878 §3.1.1.1.2): 2 to the power of 10 and its upper five bits.
+    of_layer.1[5] = 20 << 3;
+    let error = place.open(&archive_of(&damaged)).unwrap_err();
+    assert!(error.source().unwrap().to_string().starts_with("its digest is "), "{error:?}");
+    place.open(&archive_of(&parts(right))).unwrap();
     let archive = archive_of(&parts(layer.clone()));
     place.open(&zstd(&archive, 27)).unwrap();
     let error = place.open(&zstd(&archive, 28)).unwrap_err();

@@ -74,7 +74,7 @@ impl Layer {
             LayerError::Read(source) | LayerError::Tar(TarError::Read { source, .. })
                 if is_window_too_large(&source) =>
             {
-                LayerError::Window
+                self.damage().unwrap_or(LayerError::Window)
             }
             LayerError::Tar(_) | LayerError::Read(_) => self.damage().unwrap_or(error),
             error => error,

@@ -51,7 +51,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 pub use artifact::{Artifact, ArtifactError};
-pub use cache::{Cache, Entry, Pruned, familiar};
+pub use cache::{Cache, Entry, Pruned, SourceName};
 pub use config::ImageConfig;
 pub use digest::Digest;
 pub use erofs::{Feature, RootCompression, UnknownCompression, ZstdLevel};

@@ -133,7 +133,8 @@ impl Opener<'_> {
         let failed = |source| ImageError::Artifact { path: path.to_owned(), source };
         let artifact = Artifact::open(file, path).map_err(failed)?;
         let platform = artifact.platform();
-        if !platform.is_ours() {
+        // To the letter: what we write is written in one way.
+        if platform != Platform::ours() {
             return Err(ImageError::Platform { wanted: Platform::ours(), found: vec![platform] });
         }
         let found = artifact.manifest().root.compression;

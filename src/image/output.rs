@@ -42,15 +42,19 @@ impl Output {
     /// What can be wrong with it before anything is done.
     pub(crate) fn check(&self) -> Result<(), ImageError> {
         match fs::symlink_metadata(&self.path) {
-            Ok(there) if !there.is_file() => Err(ImageError::NotAFile { path: self.path.clone() }),
+            Ok(there) if !there.is_file() => Err(self.no_file(kind_of(&there))),
             Ok(_) if !self.force => Err(ImageError::Exists { path: self.path.clone() }),
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failed("create")(error)),
             // `dir/`, with or without a directory of that name.
             _ if self.path.file_name().is_none() || ends_with_slash(&self.path) => {
-                Err(ImageError::NotAFile { path: self.path.clone() })
+                Err(self.no_file("the name of a directory"))
             }
             _ => self.draft().map(drop),
         }
+    }
+
+    fn no_file(&self, what: &'static str) -> ImageError {
+        ImageError::NotAFile { path: self.path.clone(), what }
     }
 
     /// It would be replaced by what is made of it, and be gone; or be part of what it is made of.
@@ -93,9 +97,14 @@ impl Output {
             io::ErrorKind::AlreadyExists => ImageError::Exists { path: self.path.clone() },
             _ => self.failed("create")(error),
         })?;
-        // Its name, too, is on the disk before anybody is told of it, and may remove what it was made of. Some file systems cannot.
-        let _synced = fs::File::open(self.directory()).and_then(|directory| directory.sync_all());
-        Ok(artifact)
+        // Its name, too, is on the disk before anybody is told of it, and may remove what it was made of.
+        match fs::File::open(self.directory()).and_then(|directory| directory.sync_all()) {
+            // What cannot be read, or synced, cannot be.
+            Err(error) if !matches!(error.raw_os_error(), Some(libc::EACCES | libc::EINVAL | libc::EOPNOTSUPP)) => {
+                Err(self.failed("write")(error))
+            }
+            _ => Ok(artifact),
+        }
     }
 
     /// Copies an artifact, and checks the copy: damage is not passed on.
@@ -111,9 +120,12 @@ impl Output {
             match io::copy(&mut { step }, draft.file_mut()) {
                 Ok(0) => return Err(ImageError::Changed { path: from.path().to_owned() }),
                 Ok(copied) => done += copied,
-                // The call has both files in it; whether it is the one that is read, reading tells.
-                Err(error) if from.file().read_at(&mut [0], done).is_err() => return Err(unreadable(error)),
-                Err(error) => return Err(self.failed("write")(error)),
+                // Of which of the two files it was, reading on tells, from where the copy has come to.
+                Err(error) => {
+                    let position = source.stream_position().map_err(unreadable)?;
+                    let is_readable = from.file().read_at(&mut [0], position).is_ok();
+                    return Err(if is_readable { self.failed("write")(error) } else { unreadable(error) });
+                }
             }
             progress.advance(done, from.bytes());
         }
@@ -131,6 +143,14 @@ impl Output {
     fn failed(&self, action: &'static str) -> impl Fn(io::Error) -> ImageError {
         let path = self.path.clone();
         move |source| ImageError::Io { action, path: path.clone(), source }
+    }
+}
+
+fn kind_of(there: &fs::Metadata) -> &'static str {
+    match there.file_type() {
+        kind if kind.is_symlink() => "a symbolic link",
+        kind if kind.is_dir() => "a directory",
+        _ => "a device, a pipe or a socket",
     }
 }
 

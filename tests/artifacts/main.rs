@@ -304,6 +304,7 @@ fn outputs_that_cannot_be() {
     let place = Place::new();
     fs::create_dir(place.path("dir")).unwrap();
     place.fails(&["pack", "root", "-o", "dir", "--force"], &["`dir` is a directory, and no file", "hint: "]);
+    place.fails(&["pack", "root", "-o", "none/"], &["`none/` is the name of a directory", "hint: name a file"]);
     place.fails(&["pack", "root", "-o", "none/a.bottle"], &["there is no directory `none`", "hint: "]);
     place.fails(&["pack", "root", "-o", "/proc/a.bottle"], &["/proc", "hint: "]);
     place.fails(&["pack", "none", "-o", "a.bottle"], &["none"]);
@@ -389,6 +390,17 @@ fn an_image_that_was_written_a_moment_ago_goes_by_its_name() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("whether `./root` has changed since is not known"));
     assert_eq!(place.succeeds(&["images", "rm", "root"]).trim_end(), digest);
     place.fails(&["inspect", "./root"], &["root"]);
+}
+
+#[test]
+fn a_path_where_nothing_is_is_not_what_the_cache_remembers_of_it() {
+    let place = Place::new();
+    place.cache_it("root");
+    fs::rename(place.path("root"), place.path("gone")).unwrap();
+    place.succeeds(&["inspect", "--verify", "root"]);
+    for path in ["./root", place.path("root").to_str().unwrap()] {
+        place.fails(&["inspect", "--verify", path], &["cannot open", path]);
+    }
 }
 
 /// The file is looked at, and of an image that is another thing it is said how to look at that.

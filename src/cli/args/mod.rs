@@ -144,7 +144,8 @@ pub enum ProgressStyle {
     /// Bars on a terminal, nothing elsewhere
     Auto,
     /// A JSON object a line: {"event":"step","what":…,"unit":"bytes" or null}, then {"event":"progress","done":…,"total":… or null}, and of a
-    /// builder {"event":"output","line":…}; also {"event":"note","text":…} and {"event":"error","message":…,"causes":[…],"hint":…,"exit_code":…}
+    /// builder {"event":"output","line":…}; of `pack` and `inspect` also {"event":"note","text":…} and
+    /// {"event":"error","message":…,"causes":[…],"hint":…,"exit_code":…}
     Json,
     /// Not at all
     None,

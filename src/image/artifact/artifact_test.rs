@@ -284,6 +284,16 @@ fn another_architecture_is_named() {
         }
         other => panic!("{other:?}"),
     }
+    // What others' documents may leave out or call otherwise, ours do not.
+    for ours in ["", "x86_64", "AMD64"] {
+        fs::write(
+            packed.path("arm.bottle"),
+            packed.with_manifest(|manifest| manifest["config"]["architecture"] = ours.into()),
+        )
+        .unwrap();
+        let opened = open(&Source::Path(packed.path("arm.bottle")), &cache, &Silent);
+        assert!(matches!(opened, Err(ImageError::Platform { .. })), "{ours}");
+    }
 }
 
 /// The opinion of cryptsetup; skipped, loudly, where it is not installed.

@@ -52,6 +52,15 @@ impl fmt::Display for Part {
 }
 
 impl ArtifactError {
+    /// Is it a file that was an artifact?
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Cut | Self::Damaged { .. } | Self::Blocks { .. } | Self::Contradiction { .. } | Self::Manifest(_)
+        )
+    }
+
     /// What the user can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {

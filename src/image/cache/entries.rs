@@ -9,19 +9,19 @@ use std::time::SystemTime;
 
 use nix::fcntl::{AT_FDCWD, OFlag};
 
-use super::{ARTIFACT, Cache, DRAFTS, LOCKS, Recollection, SOURCES, io_error};
+use super::{ARTIFACT, Cache, DRAFTS, LOCKS, Recollection, SOURCES, SourceName, io_error};
 use crate::draft::{abandoned, sweep};
 use crate::image::artifact::Artifact;
 use crate::image::digest::Digest;
 use crate::image::error::ImageError;
-use crate::image::named::split;
+use crate::progress::Silent;
 
 /// An artifact of the cache.
 #[derive(Debug)]
 pub struct Entry {
     pub artifact: Artifact,
     /// Where its sources were found, as far as they are remembered.
-    pub names: Vec<String>,
+    pub names: Vec<SourceName>,
     /// What it takes on the disk, in bytes.
     pub disk_bytes: u64,
     pub created: SystemTime,
@@ -56,7 +56,7 @@ impl Cache {
         let meant = |entry: &Entry| {
             begins(&entry.artifact.digest())
                 || begins(&entry.artifact.manifest().source.id)
-                || entry.names.iter().any(|source| goes_by(source, name))
+                || entry.names.iter().any(|source| source.goes_by(name))
         };
         let mut found: Vec<_> = self.entries()?.into_iter().filter(meant).collect();
         match (found.pop(), found.is_empty()) {
@@ -65,7 +65,8 @@ impl Cache {
             (Some(last), false) => {
                 found.push(last);
                 let shown = |entry: &Entry| {
-                    let (artifact, names) = (&entry.artifact, entry.names.join(", "));
+                    let names: Vec<_> = entry.names.iter().map(ToString::to_string).collect();
+                    let (artifact, names) = (&entry.artifact, names.join(", "));
                     format!("{} ({names}, {})", artifact.digest(), artifact.manifest().root.compression)
                 };
                 Err(ImageError::Ambiguous { name: name.to_owned(), candidates: found.iter().map(shown).collect() })
@@ -86,6 +87,15 @@ impl Cache {
     pub(crate) fn drop_damaged(&self, artifact: &Artifact) {
         // What cannot be removed is found to be damaged again.
         let _kept = self.discard(artifact.path(), true);
+    }
+
+    /// Removes the artifact whose digest begins so, if it is damaged: whoever says that it is may be mistaken, or lie. Was it?
+    #[must_use]
+    pub fn drop_if_damaged(&self, digest: &str) -> bool {
+        let entries = self.entries().unwrap_or_default();
+        let entry = entries.into_iter().find(|entry| entry.artifact.digest().hex().starts_with(digest));
+        let damaged = entry.filter(|entry| entry.artifact.verify(&Silent).is_err_and(|error| error.is_damage()));
+        damaged.is_some_and(|entry| self.discard(entry.artifact.path(), true).unwrap_or(false))
     }
 
     /// Removes all artifacts but the `keep` that were used last and those that bottles run on, and what else is of no use.
@@ -224,23 +234,6 @@ impl Cache {
         found.retain(|path| path.is_file() && !is_held(path));
         found
     }
-}
-
-/// What people call a source: of a path its last part, with the name of the image if several are there.
-#[must_use]
-pub fn familiar(source: &str) -> String {
-    let (path, image) = split(Path::new(source));
-    match (path.file_name().filter(|_| path.is_absolute()), image) {
-        (Some(file), Some(image)) => format!("{}:{image}", file.to_string_lossy()),
-        (Some(file), None) => file.to_string_lossy().into_owned(),
-        // `docker-daemon:team/app:1` is no path.
-        (None, _) => source.to_owned(),
-    }
-}
-
-fn goes_by(source: &str, name: &str) -> bool {
-    let file = split(Path::new(source)).0.file_name();
-    source == name || familiar(source) == name || file.is_some_and(|file| file == name)
 }
 
 /// Some process has a lock on it, or may have.

@@ -2,7 +2,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{familiar, goes_by};
 use crate::image::testing::{Place, docker_archive, layers, root_of};
 use crate::image::{Artifact, ImageError, Source, open};
 use crate::progress::{Progress, Silent};
@@ -188,20 +187,15 @@ fn pruning_and_running_at_once_disturb_nobody() {
 }
 
 #[test]
-fn an_image_of_several_goes_by_the_file_and_its_own_name() {
+fn only_what_is_damaged_is_dropped_on_somebody_s_word() {
     let place = Place::new();
-    fs::write(place.path("several.tar"), "").unwrap();
-    let source = |name: &str| place.path(name).display().to_string();
-    let of_several = source("several.tar:r.example/agent:2");
-    for (source, name) in [
-        (source("root"), "root"),
-        (source("one:2.tar"), "one:2.tar"),
-        (of_several.clone(), "several.tar:r.example/agent:2"),
-        ("docker-daemon:team/app:1".to_owned(), "docker-daemon:team/app:1"),
-        ("(default root)".to_owned(), "(default root)"),
-    ] {
-        assert_eq!(familiar(&source), name);
-        assert!(goes_by(&source, name) && goes_by(&source, &source));
-    }
-    assert!(goes_by(&of_several, "several.tar") && !goes_by(&of_several, "agent:2"));
+    root_of(&place, "root", "text");
+    let image = place.open_path("root").unwrap();
+    let digest = &image.digest().hex()[..12];
+    assert!(!place.cache.drop_if_damaged(digest) && !place.cache.drop_if_damaged("0000"));
+    let file = fs::File::options().write(true).open(image.path()).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"LIES", 2000).unwrap();
+    assert!(!place.cache.drop_if_damaged("root"), "a name is no digest");
+    assert!(place.cache.drop_if_damaged(digest));
+    assert!(place.cache.entries().unwrap().is_empty());
 }

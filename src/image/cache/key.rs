@@ -2,12 +2,15 @@
 //!
 //! A source is remembered by its place, and with it what it was then: of a file that changes every day there is one recollection.
 
+use std::fmt;
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
 
 use crate::image::digest::{Digest, Digester};
 use crate::image::reference::{DOCKER_MANIFEST, OCI_INDEX};
@@ -30,8 +33,40 @@ pub(crate) struct Key {
     state: Digest,
     /// Would a change be seen in it? Judged by when it was made: what happened to the source since then is not in it.
     settled: bool,
-    /// What people call the source.
-    name: PathBuf,
+    name: SourceName,
+}
+
+/// What people call a source: its path, or what another program calls it; and the image's own name, where several are there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SourceName {
+    path: PathBuf,
+    image: Option<String>,
+}
+
+impl SourceName {
+    fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), image: None }
+    }
+
+    /// Of a path the last part; `docker-daemon:team/app:1` is none.
+    #[must_use]
+    pub fn short(&self) -> String {
+        let file = self.path.file_name().filter(|_| self.path.is_absolute());
+        let short = Self { path: file.map_or_else(|| self.path.clone(), PathBuf::from), image: self.image.clone() };
+        short.to_string()
+    }
+
+    pub(super) fn goes_by(&self, name: &str) -> bool {
+        let file = self.path.file_name().filter(|_| self.path.is_absolute());
+        self.to_string() == name || self.short() == name || file.is_some_and(|file| file == name)
+    }
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        self.image.as_ref().map_or(Ok(()), |image| write!(f, ":{image}"))
+    }
 }
 
 impl Key {
@@ -40,7 +75,7 @@ impl Key {
         let now = SystemTime::now();
         let metadata = path.metadata()?;
         let settled = is_settled((metadata.ctime(), metadata.ctime_nsec()), now);
-        Ok(Self { place: place(b"file", path), state: state(&metadata), settled, name: path.to_owned() })
+        Ok(Self { place: place(b"file", path), state: state(&metadata), settled, name: SourceName::of(path) })
     }
 
     /// Of a layout, which is what its tables of contents say: OCI's index, docker's or skopeo's manifest, or two of them.
@@ -56,31 +91,37 @@ impl Key {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { place: place(b"layout", path), state: states.finish(), settled, name: path.to_owned() })
+        Ok(Self { place: place(b"layout", path), state: states.finish(), settled, name: SourceName::of(path) })
     }
 
     /// Of one image of several that the source holds.
     pub(crate) fn of_image(self, name: Option<&str>) -> Self {
         let Some(name) = name else { return self };
-        let mut path = self.name.into_os_string();
-        path.push(format!(":{name}"));
-        Self { place: place(b"named", Path::new(&path)), name: path.into(), ..self }
+        let mut digester = Digester::default();
+        digester.part(self.place.bytes());
+        digester.part(name.as_bytes());
+        let name = SourceName { image: Some(name.to_owned()), ..self.name };
+        Self { place: digester.finish(), name, ..self }
     }
 
     /// Of a directory that stands for itself.
     pub(crate) fn of_directory(path: &Path, scan: &Scan) -> Self {
         let settled = is_settled(scan.latest_change(), scan.began());
-        Self { place: place(b"directory", path), state: scan.fingerprint(), settled, name: path.to_owned() }
+        Self { place: place(b"directory", path), state: scan.fingerprint(), settled, name: SourceName::of(path) }
     }
 
     /// Of an image that another program has under the digest `id`, which is of contents and never means others.
     pub(crate) fn of_held(name: &Path, id: &Digest) -> Self {
-        Self { place: place(b"held", name), state: *id, settled: true, name: name.to_owned() }
+        Self { place: place(b"held", name), state: *id, settled: true, name: SourceName::of(name) }
     }
 
     /// Of the default root made from the file that this is the key of.
     pub(crate) fn for_default_root(&self) -> Self {
-        Self { place: place(b"default root", &self.name), name: DEFAULT_ROOT.into(), ..self.clone() }
+        Self {
+            place: place(b"default root", &self.name.path),
+            name: SourceName::of(Path::new(DEFAULT_ROOT)),
+            ..self.clone()
+        }
     }
 
     /// Is it of the same source, and is that still what it was?
@@ -101,8 +142,8 @@ impl Key {
         self.settled.then_some(self.state)
     }
 
-    pub(super) fn name(&self) -> String {
-        self.name.to_string_lossy().into_owned()
+    pub(super) fn name(&self) -> &SourceName {
+        &self.name
     }
 }
 
@@ -140,6 +181,24 @@ fn system_time((seconds, nanoseconds): (i64, i64)) -> SystemTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_of_several_goes_by_the_file_and_its_own_name() {
+        let of = |path: &str, image: Option<&str>| SourceName { path: path.into(), image: image.map(str::to_owned) };
+        for (source, name) in [
+            (of("/x/root", None), "root"),
+            (of("/x/one:2.tar", None), "one:2.tar"),
+            (of("/x/several.tar", Some("r.example/agent:2")), "several.tar:r.example/agent:2"),
+            (of("docker-daemon:team/app:1", None), "docker-daemon:team/app:1"),
+            (of("(default root)", None), "(default root)"),
+        ] {
+            assert_eq!(source.short(), name);
+            assert!(source.goes_by(name) && source.goes_by(&source.to_string()));
+        }
+        let several = of("/x/several.tar", Some("r.example/agent:2"));
+        assert!(several.goes_by("several.tar") && !several.goes_by("agent:2"));
+        assert!(!of("docker-daemon:team/app:1", None).goes_by("app:1"));
+    }
 
     #[test]
     fn a_change_may_hide_for_as_long_as_a_time_stamp_is_coarse() {

@@ -27,7 +27,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::draft::{Draft, Existing, Published};
 use crate::paths;
-pub use entries::{Entry, Pruned, familiar};
+pub use entries::{Entry, Pruned};
+pub use key::SourceName;
 pub(crate) use key::{Key, state};
 
 use super::artifact::{Artifact, FORMAT};
@@ -55,8 +56,7 @@ struct Recollection {
     state: Option<Digest>,
     /// The image's ID.
     image: Digest,
-    /// What people call the source.
-    name: String,
+    name: SourceName,
 }
 
 /// While this lives, no other process makes the image.
@@ -180,7 +180,7 @@ impl Cache {
     /// Notes what `key` came to: it need not be read again while it can be known again, and goes by its name.
     pub(crate) fn remember(&self, key: &Key, image: &Artifact) -> Result<(), ImageError> {
         let recollection =
-            Recollection { state: key.settled_state(), image: image.manifest().source.id, name: key.name() };
+            Recollection { state: key.settled_state(), image: image.manifest().source.id, name: key.name().clone() };
         let path = self.source(key);
         make_directory(&self.directory.join(SOURCES))?;
         let text = serde_json::to_vec(&recollection).map_err(|error| io_error("create", &path, error.into()))?;

@@ -1,8 +1,7 @@
 //! One image of several, by its name. Law: pure.
 //!
-//! Source: distribution/reference, `ParseNormalizedNamed` and `FamiliarString`; podman puts what it built under `localhost/`.
+//! Source: distribution/reference, `ParseNormalizedNamed` and `FamiliarString`.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use crate::image::error::ImageError;
@@ -13,21 +12,21 @@ pub(super) trait Named {
 }
 
 /// Those that go by the name; all if none is wanted.
-pub(super) fn called<T: Named>(mut images: Vec<T>, wanted: Option<&str>) -> Result<Vec<T>, ImageError> {
+pub(super) fn called<T: Named>(images: Vec<T>, wanted: Option<&str>) -> Result<Vec<T>, ImageError> {
     let Some(wanted) = wanted else { return Ok(images) };
-    let several = images.len() > 1;
-    let all = images.iter().flat_map(|image| people_call(image, several)).map(str::to_owned).collect();
+    let goes_by = |image: &T, means: &dyn Fn(&str) -> bool| image.names().into_iter().any(means);
     // To the letter before what means the same: an archive may have `app` beside `localhost/app`.
-    if images.iter().any(|image| image.names().contains(&wanted)) {
-        images.retain(|image| image.names().contains(&wanted));
-    } else {
-        let wanted = familiar(wanted);
-        images.retain(|image| image.names().into_iter().any(|name| familiar(name) == wanted));
+    let is_there = images.iter().any(|image| goes_by(image, &|name| name == wanted));
+    let reference = Reference::of(wanted);
+    let means = |name: &str| if is_there { name == wanted } else { Reference::of(name).may_be(&reference) };
+    let (called, others): (Vec<_>, Vec<_>) = images.into_iter().partition(|image| goes_by(image, &means));
+    if called.is_empty() {
+        let several = others.len() > 1;
+        let names: BTreeSet<_> = others.iter().flat_map(|image| people_call(image, several)).collect();
+        let names = names.into_iter().map(str::to_owned).collect();
+        return Err(ImageError::NoSuchName { name: wanted.to_owned(), names });
     }
-    if images.is_empty() {
-        return Err(ImageError::NoSuchName { name: wanted.to_owned(), names: all });
-    }
-    Ok(images)
+    Ok(called)
 }
 
 pub(super) fn only<T: Named>(mut images: Vec<T>) -> Result<T, ImageError> {
@@ -59,14 +58,43 @@ fn shown<T: Named>(images: &[T]) -> Vec<String> {
     all.iter().filter_map(name).collect()
 }
 
-/// A reference as people write it, with its tag: `node:latest` for `docker.io/library/node`.
-fn familiar(name: &str) -> Cow<'_, str> {
-    let short = match name.strip_prefix("docker.io/") {
-        Some(rest) => rest.strip_prefix("library/").unwrap_or(rest),
-        None => name.strip_prefix("localhost/").unwrap_or(name),
-    };
-    let is_tagged = short.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
-    if is_tagged { short.into() } else { format!("{short}:latest").into() }
+/// The domain that is meant where none is written.
+const DOCKER: &str = "docker.io";
+/// Where podman and buildah put what they built.
+const LOCAL: &str = "localhost";
+
+/// A name in its parts, with what people leave out of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Reference<'n> {
+    domain: Option<&'n str>,
+    path: &'n str,
+    /// With its colon, or a digest with its `@`.
+    tag: &'n str,
+}
+
+impl<'n> Reference<'n> {
+    fn of(name: &'n str) -> Self {
+        let is_domain = |first: &str| first.contains(['.', ':']) || first == LOCAL;
+        let (domain, rest) = match name.split_once('/') {
+            Some((first, rest)) if is_domain(first) => (Some(first), rest),
+            _ => (None, name),
+        };
+        let last = rest.rfind('/').map_or(0, |slash| slash + 1);
+        let tag = rest[last..].find([':', '@']).map(|at| last + at);
+        let (path, tag) = tag.map_or((rest, ":latest"), |at| rest.split_at(at));
+        let of_docker = domain.is_none_or(|domain| domain == DOCKER);
+        let path = path.strip_prefix("library/").filter(|_| of_docker).unwrap_or(path);
+        Self { domain, path, tag }
+    }
+
+    /// May both mean one image? Where both say a domain, it has to be the same: a build of one's own is not the registry's image.
+    fn may_be(&self, other: &Self) -> bool {
+        let domains = match (self.domain, other.domain) {
+            (Some(domain), None) | (None, Some(domain)) => domain == DOCKER || domain == LOCAL,
+            (own, others) => own == others,
+        };
+        domains && (self.path, self.tag) == (other.path, other.tag)
+    }
 }
 
 #[cfg(test)]
@@ -106,12 +134,15 @@ mod tests {
             ("registry.example:5000/app", "c.json"),
             ("team/tool", "d.json"),
             ("tool:latest", "e.json"),
+            ("library/node:20", "a.json"),
             ("f.json", "f.json"),
         ] {
             assert_eq!(found(wanted).unwrap(), image, "{wanted}");
         }
         assert!(matches!(found("tool"), Err(ImageError::ManyImages { names }) if names.len() == 2));
-        for wanted in ["node", "library/node", "app:2", "5000/app", "a", ""] {
+        for wanted in
+            ["node", "docker.io/library/app", "other.example/app", "localhost/node:20", "app:2", "5000/app", "a", ""]
+        {
             assert!(matches!(found(wanted), Err(ImageError::NoSuchName { .. })), "{wanted}");
         }
     }

@@ -39,7 +39,7 @@ struct Descriptor {
 /// Those that we read. Of others there may be any number. Unlike fields, they are told apart to the letter.
 #[derive(Debug, Clone, Default, Deserialize)]
 struct Annotations {
-    /// All of it, as containerd and buildx write it: of the other one they leave the tag.
+    /// All of it, as containerd and buildx write it: the other one has the tag only then.
     #[serde(rename = "io.containerd.image.name")]
     whole_name: Option<String>,
     #[serde(rename = "org.opencontainers.image.ref.name")]
@@ -77,9 +77,10 @@ impl Descriptor {
         !is_image || self.platform.as_ref().is_some_and(|platform| platform.os == "unknown")
     }
 
-    fn names(&self) -> impl Iterator<Item = Rc<str>> {
+    fn name(&self) -> Option<Rc<str>> {
         let Annotations { whole_name, name } = &self.annotations;
-        [whole_name, name].into_iter().flatten().map(|name| Rc::from(&**name))
+        // What is longer is no reference; and whatever there is may be held against thousands of images.
+        whole_name.as_ref().or(name.as_ref()).filter(|name| name.len() <= MAX_NAME).map(|name| Rc::from(&**name))
     }
 }
 
@@ -90,9 +91,16 @@ struct Candidate {
     platform: Option<Platform>,
     /// Its own, or those of the indexes that it is in; shared, as such an index may name thousands.
     names: Vec<Rc<str>>,
+    /// Which of the indexes names it: the digest of that, or nothing for the layout's own.
+    index: Option<Rc<str>>,
 }
 
 impl Candidate {
+    /// The image that it may be a variant of. What a layout itself names is an image each, unless it gives several one name.
+    fn image(&self) -> Option<(Option<&str>, &[Rc<str>])> {
+        (self.index.is_some() || !self.names.is_empty()).then_some((self.index.as_deref(), &self.names))
+    }
+
     fn variant(&self) -> Option<&str> {
         Some(&self.platform.as_ref()?.variant)
     }
@@ -102,6 +110,13 @@ impl Named for Candidate {
     fn names(&self) -> Vec<&str> {
         self.names.iter().map(AsRef::as_ref).chain([self.digest.as_str()]).collect()
     }
+}
+
+/// What an index has of the one that names it.
+#[derive(Default)]
+struct Inherited {
+    name: Option<Rc<str>>,
+    index: Option<Rc<str>>,
 }
 
 /// What the indexes of an image may still name and take.
@@ -114,13 +129,16 @@ struct Left {
 const IMAGE_CONFIGS: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 
+/// A repository (255 bytes) and a tag or a digest, with some room (distribution/reference, "Grammar").
+const MAX_NAME: usize = 512;
+
 /// Where a layout keeps its blobs.
 const OCI_BLOBS: &str = "blobs/sha256/";
 
 pub(super) fn layout(parts: &Parts, wanted: Option<&str>) -> Result<Described, ImageError> {
     let (mut candidates, mut left) = (Vec::new(), Left { manifests: MAX_MANIFESTS, bytes: MAX_INDEX_BYTES });
     let index = parts.document(OCI_INDEX)?;
-    collect(parts, (OCI_INDEX, &index, &[]), (0, &mut left), &mut candidates)?;
+    collect(parts, (OCI_INDEX, &index, &Inherited::default()), (0, &mut left), &mut candidates)?;
     let chosen = choose(called(candidates, wanted)?)?;
     let (name, bytes) = blob(parts, OCI_BLOBS, &chosen.digest)?;
     of_manifest(parts, (&name, &bytes), OCI_BLOBS)
@@ -154,7 +172,7 @@ fn of_manifest(parts: &Parts, (name, bytes): (&str, &[u8]), blobs: &str) -> Resu
 
 fn collect(
     parts: &Parts,
-    (file, bytes, names): (&str, &[u8], &[Rc<str>]),
+    (file, bytes, inherited): (&str, &[u8], &Inherited),
     (depth, left): (usize, &mut Left),
     into: &mut Vec<Candidate>,
 ) -> Result<(), ImageError> {
@@ -167,18 +185,19 @@ fn collect(
     let manifests_left = left.manifests.checked_sub(index.manifests.len());
     left.manifests = manifests_left.ok_or(ImageError::ManyManifests { limit: MAX_MANIFESTS })?;
     for descriptor in index.manifests {
-        let own: Vec<_> = descriptor.names().collect();
-        let names = if own.is_empty() { names } else { &own };
+        let name = descriptor.name().or_else(|| inherited.name.clone());
         if descriptor.is_index() {
             let (file, bytes) = blob(parts, OCI_BLOBS, &descriptor.digest)?;
-            collect(parts, (&file, &bytes, names), (depth + 1, &mut *left), into)?;
+            let inherited = Inherited { name, index: Some(descriptor.digest.into()) };
+            collect(parts, (&file, &bytes, &inherited), (depth + 1, &mut *left), into)?;
         } else if !descriptor.is_no_image() {
             match into.iter_mut().find(|known| known.digest == descriptor.digest) {
-                Some(known) => known.names.extend_from_slice(names),
+                Some(known) => known.names.extend(name),
                 None => into.push(Candidate {
-                    names: names.to_vec(),
+                    names: name.into_iter().collect(),
                     digest: descriptor.digest,
                     platform: descriptor.platform,
+                    index: inherited.index.clone(),
                 }),
             }
         }
@@ -199,12 +218,12 @@ fn choose(candidates: Vec<Candidate>) -> Result<Candidate, ImageError> {
 
 /// Of an image that is there for several variants of our machine, the one that asks for the least.
 fn without_variants(candidates: Vec<Candidate>) -> Vec<Candidate> {
-    let mut least: HashMap<&[Rc<str>], &str> = HashMap::new();
-    for (names, variant) in candidates.iter().filter_map(|candidate| Some((&*candidate.names, candidate.variant()?))) {
-        least.entry(names).and_modify(|least| *least = variant.min(least)).or_insert(variant);
+    let mut least = HashMap::new();
+    for (image, variant) in candidates.iter().filter_map(|one| one.image().zip(one.variant())) {
+        least.entry(image).and_modify(|least: &mut &str| *least = variant.min(least)).or_insert(variant);
     }
-    let is_least = |candidate: &Candidate| {
-        candidate.variant().is_none_or(|variant| least.get(&*candidate.names) == Some(&variant))
+    let is_least = |one: &Candidate| {
+        one.image().zip(one.variant()).is_none_or(|(image, variant)| least.get(&image) == Some(&variant))
     };
     let kept: Vec<_> = candidates.iter().map(is_least).collect();
     candidates.into_iter().zip(kept).filter_map(|(candidate, is_kept)| is_kept.then_some(candidate)).collect()

@@ -141,8 +141,16 @@ fn the_image_for_our_machine_is_chosen() {
         (vec![(bill.clone(), "bill"), (json!({}), "image")], "image"),
         (vec![(image, "image"), (bill.clone(), "bill")], "image"),
         (vec![(unsaid, "image"), (arm64.clone(), "other")], "image"),
-        (vec![(amd64("v3"), "three"), (amd64(""), "plain"), (amd64("v2"), "two"), (arm64, "other")], "plain"),
-        (vec![(amd64("v3"), "three"), (amd64("v2"), "two")], "two"),
+        (
+            vec![
+                (named(amd64("v3"), "x"), "three"),
+                (named(amd64(""), "x"), "plain"),
+                (named(amd64("v2"), "x"), "two"),
+                (arm64, "other"),
+            ],
+            "plain",
+        ),
+        (vec![(named(amd64("v3"), "x"), "three"), (named(amd64("v2"), "x"), "two")], "two"),
         (vec![(amd64("v3"), "three")], "three"),
     ] {
         index_of(&place, &images);
@@ -155,8 +163,10 @@ fn the_image_for_our_machine_is_chosen() {
     );
     assert_eq!(text("layout:two").unwrap(), b"3");
     assert!(matches!(text("layout"), Err(ImageError::ManyImages { names }) if names == ["one", "two"]));
-    index_of(&place, &[(amd64("v2"), "one"), (amd64("v2"), "two")]);
-    assert!(matches!(text("layout"), Err(ImageError::ManyImages { .. })));
+    for variants in [["v2", "v2"], ["v2", ""]] {
+        index_of(&place, &[(amd64(variants[0]), "one"), (amd64(variants[1]), "two")]);
+        assert!(matches!(text("layout"), Err(ImageError::ManyImages { .. })), "two images, whatever they need");
+    }
     index_of(&place, &[(bill, "bill")]);
     assert!(matches!(text("layout"), Err(ImageError::NoImages)));
 }
@@ -227,7 +237,35 @@ fn images_go_by_the_names_that_containerd_gives_them() {
     assert_eq!(text("layout:docker.io/library/tool:1").unwrap(), b"text of tool");
     let names = ["docker.io/library/app:1", "docker.io/library/tool:1"];
     assert!(matches!(text("layout"), Err(ImageError::ManyImages { names: told }) if told == names));
-    assert!(matches!(text("layout:1"), Err(ImageError::ManyImages { .. })));
+    assert!(matches!(text("layout:1"), Err(ImageError::NoSuchName { .. })), "a tag is no name");
+    // What is a tag of one image is the name of another.
+    let python = json!({ "annotations": {
+        "io.containerd.image.name": "docker.io/library/python:alpine", "org.opencontainers.image.ref.name": "alpine",
+    } });
+    let alpine = json!({ "annotations": { "io.containerd.image.name": "docker.io/library/alpine:latest" } });
+    index_of(&place, &[(python, "python"), (alpine, "alpine")]);
+    assert_eq!(text("layout:alpine").unwrap(), b"alpine");
+}
+
+/// Of thousands of images in an index that has a name of megabytes.
+#[test]
+fn a_name_that_is_none_is_not_kept_for_each_image() {
+    let place = Place::new();
+    let manifests: Vec<_> =
+        (0..4000).map(|number: u32| json!({ "digest": Digest::of(&number.to_le_bytes()).to_string() })).collect();
+    let inner = json!({ "manifests": manifests }).to_string().into_bytes();
+    let outer = json!({ "manifests": [{
+        "mediaType": "application/vnd.oci.image.index.v1+json", "digest": Digest::of(&inner).to_string(),
+        "annotations": { "org.opencontainers.image.ref.name": "x".repeat(2 << 20) },
+    }] });
+    let parts = [
+        ("oci-layout".to_owned(), b"{}".to_vec()),
+        (format!("blobs/sha256/{}", Digest::of(&inner).hex()), inner),
+        ("index.json".to_owned(), outer.to_string().into_bytes()),
+    ];
+    place.write_layout("layout", &parts);
+    let ImageError::NoSuchName { names, .. } = place.open_path("layout:y").unwrap_err() else { panic!() };
+    assert_eq!(names.iter().map(String::len).sum::<usize>(), 4000 * 71, "digests only");
 }
 
 /// Each in a part of the image that is right otherwise.

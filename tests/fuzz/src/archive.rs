@@ -10,11 +10,23 @@ use std::fmt::Write as _;
 /// # Errors
 /// What the user would read.
 pub fn open(archive: &[u8]) -> Result<(), ImageError> {
+    open_image(archive, None)
+}
+
+/// The same with one image of those that the archive has.
+///
+/// # Errors
+/// What the user would read.
+pub fn open_image(archive: &[u8], name: Option<&str>) -> Result<(), ImageError> {
     let directory = tempfile::tempdir_in("/dev/shm").expect("room in memory");
     let path = directory.path().join("image.tar");
     std::fs::write(&path, archive).expect("room in memory");
     let cache = Cache::at(&directory.path().join("cache"));
     let limits = Limits { unpacked_bytes: 16 << 20, entries: 2000, memory_bytes: 36 << 20, steps: 1 << 20 };
+    let path = match name {
+        Some(name) => format!("{}:{name}", path.display()).into(),
+        None => path,
+    };
     open_limited(&Source::Path(path), &cache, &limits, &Silent).map(drop)
 }
 

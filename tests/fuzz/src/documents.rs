@@ -30,6 +30,7 @@ pub struct Descriptor {
     media_type: Word,
     platform: Option<[Word; 3]>,
     name: Option<Word>,
+    whole_name: Option<Word>,
     artifact_type: Option<Word>,
 }
 
@@ -48,7 +49,7 @@ pub enum Word {
     Any(String),
 }
 
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 17] = [
     "linux",
     "amd64",
     "x86_64",
@@ -59,9 +60,25 @@ const KNOWN: [&str; 10] = [
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.config.v1+json",
+    "app",
+    "app:1",
+    "localhost/app",
+    "docker.io/library/app:latest",
+    "registry.example:5000/app@sha256:00",
+    "library/",
 ];
 
 impl Word {
+    /// What may be given as a name.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Known(at) => Some(KNOWN[usize::from(*at) % KNOWN.len()]),
+            Self::Null => None,
+            Self::Any(text) => Some(text).filter(|text| !text.contains('\0')).map(String::as_str),
+        }
+    }
+
     fn json(&self) -> Value {
         match self {
             Self::Known(at) => json!(KNOWN[usize::from(*at) % KNOWN.len()]),
@@ -105,8 +122,11 @@ impl Known {
             said["platform"] =
                 json!({ "os": os.json(), "architecture": architecture.json(), "variant": variant.json() });
         }
-        if let Some(name) = &of.name {
-            said["annotations"] = json!({ "org.opencontainers.image.ref.name": name.json() });
+        let names = [("org.opencontainers.image.ref.name", &of.name), ("io.containerd.image.name", &of.whole_name)];
+        for (annotation, name) in names {
+            if let Some(name) = name {
+                said["annotations"][annotation] = name.json();
+            }
         }
         if let Some(kind) = &of.artifact_type {
             said["artifactType"] = kind.json();
