@@ -45,8 +45,10 @@ impl Layered {
         let implied = budget.bytes_left() / IMPLIED_DIRECTORY;
         let inodes = u32::try_from(1 + listed + implied).unwrap_or(u32::MAX);
         let mut tree = Tree::new(inodes).with_implied(implied).with_steps(limits.steps);
+        progress.step("merging layers");
         for (index, (layer, entries)) in (0..).zip(layers.iter().zip(lists)) {
             merge::apply(&mut tree, index, entries).map_err(|error| failed(layer, index, error))?;
+            progress.advance(u64::from(index) + 1, layers.len() as u64);
         }
         for volume in volumes {
             let made = merge::add_volume(&mut tree, volume.as_bytes());
