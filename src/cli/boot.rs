@@ -115,6 +115,9 @@ fn not_ours(error: ClaimError, plan: &BottlePlan) -> Failure {
 
 fn ended(error: LaunchError, plan: &BottlePlan, kernel: Option<&Path>) -> Failure {
     let (user, home, image) = (plan.guest_user, plan.guest_home, &plan.agent_image_ref);
+    if let Some(hint) = images::way_out_of_damage(&error) {
+        return Failure::from(error).with_hint(hint);
+    }
     let hint = match &error {
         LaunchError::Start { stage: StartStage::User, .. } => {
             format!("an agent's image has a user `{user}`, uid 1000, with the home `{home}`; `{image}` has not")
@@ -122,7 +125,7 @@ fn ended(error: LaunchError, plan: &BottlePlan, kernel: Option<&Path>) -> Failur
         LaunchError::Start { stage: StartStage::NotFound, command, .. } => {
             format!("the image `{image}` is to have `{command}` in its PATH; BOT_BOTTLE_IMAGE names another image")
         }
-        _ => return run::explained(error, kernel),
+        _ => return run::of_kernel(error, kernel),
     };
     Failure::from(error).with_hint(hint)
 }

@@ -2,9 +2,10 @@
 
 use super::args::{ImagesArgs, ImagesCommand};
 use super::out;
+use super::progress;
 use super::report::{Failure, note};
 use crate::builder::Origin;
-use crate::image::{Artifact, Cache, Entry, Pruned, RootCompression, Source, SourceName};
+use crate::image::{Artifact, Cache, Entry, Pruned, RootCompression, Source, SourceName, Verdict};
 use crate::launch::LaunchError;
 use crate::vmm::stop::DiskFault;
 use indicatif::{HumanBytes, HumanDuration};
@@ -144,11 +145,18 @@ pub fn cached_as(artifact: &Artifact) -> Option<String> {
     Cache::open_default().ok().filter(|cache| cache.keeps(artifact)).map(|_| short(artifact))
 }
 
-/// The way out, if a damaged image was one of the cache: its source may be right.
-pub fn dropped(error: &LaunchError) -> Option<String> {
+/// The way out where an image of the cache was found to be damaged by a monitor, which may be anybody's by then: it is looked at again.
+pub fn way_out_of_damage(error: &LaunchError) -> Option<String> {
     let LaunchError::Root { fault: DiskFault::Changed, cached_as: Some(name), .. } = error else { return None };
-    let dropped = Cache::open_default().is_ok_and(|cache| cache.drop_if_damaged(name));
-    dropped.then(|| "it was removed from the cache: the next run makes it anew".to_owned())
+    let hint = match Cache::open_default().ok()?.drop_if_damaged(name, &progress::Bar::new()) {
+        Verdict::Dropped => "it was removed from the cache: the next run makes it anew",
+        Verdict::Unusable => "the next run makes it anew",
+        Verdict::Whole => {
+            "read again, the image is whole: this machine's memory or disk may fail, or the guest may have taken over its monitor"
+        }
+        Verdict::Kept => return None,
+    };
+    Some(hint.to_owned())
 }
 
 /// The file names of its sources; where they lie is in the JSON.

@@ -10,7 +10,7 @@ use crate::image::{self, Cache, Entry, ImageError};
 use indicatif::HumanBytes;
 use serde::Serialize;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::process::ExitCode;
 
 /// What `--json` prints.
@@ -63,18 +63,19 @@ fn judged(error: ImageError) -> Failure {
 /// A file that is one, or what an image at that path came to; where nothing has that path, a name of the cache.
 fn find(name: &Path, voice: Voice) -> Result<Artifact, Failure> {
     let cache = Cache::open_default();
-    let begins_as_path = matches!(name.as_os_str().as_bytes().first(), Some(b'/' | b'.'));
-    let is_path = name.as_os_str().as_bytes().contains(&b'/');
-    if !begins_as_path && !image::exists(name) {
+    let begins = name.components().next();
+    let is_only_path = matches!(begins, Some(Component::RootDir | Component::CurDir | Component::ParentDir));
+    let may_be_path = name.as_os_str().as_bytes().contains(&b'/');
+    if !is_only_path && !image::exists(name) {
         // `containers-storage:localhost/agent` has a slash, too; what is neither is told to be no path.
         match cache.as_ref().map(|cache| cache.find(&name.to_string_lossy())) {
             Ok(Ok(entry)) => return Ok(entry.artifact),
-            Ok(Err(error)) if !is_path => return Err(error.into()),
+            Ok(Err(error)) if !may_be_path => return Err(error.into()),
             _ => {}
         }
     }
     let cache = cache.ok();
-    if let Some(other) = cache.as_ref().filter(|_| !is_path).and_then(|cache| namesake(name, cache)) {
+    if let Some(other) = cache.as_ref().filter(|_| !may_be_path).and_then(|cache| namesake(name, cache)) {
         voice.note(&other);
     }
     if let Some(remembered) = cache.as_ref().and_then(|cache| image::recall(name, cache)) {
@@ -87,7 +88,7 @@ fn find(name: &Path, voice: Voice) -> Result<Artifact, Failure> {
         ) => error,
         opened => return opened.map_err(judged),
     };
-    match cache.and_then(|cache| cache.find(&image::name_in_cache(name)?).ok()) {
+    match cache.and_then(|cache| image::last_known(name, &cache)) {
         Some(Entry { artifact, .. }) => {
             voice.note(&format!(
                 "whether `{}` has changed since is not known: this is what it was when `run` last packed it",
@@ -99,16 +100,17 @@ fn find(name: &Path, voice: Voice) -> Result<Artifact, Failure> {
     }
 }
 
+/// Of one image, whatever their compression.
+fn is_same(one: &Entry, other: &Entry) -> bool {
+    let id = |entry: &Entry| entry.artifact.manifest().source.id;
+    id(one) == id(other)
+}
+
 /// What to say of other images that the cache has under the name of a file.
 fn namesake(name: &Path, cache: &Cache) -> Option<String> {
     let text = name.to_string_lossy();
     let other = match cache.find(&text) {
-        Ok(entry)
-            if image::name_in_cache(name)
-                .is_some_and(|own| entry.names.iter().any(|source| source.to_string() == own)) =>
-        {
-            return None;
-        }
+        Ok(entry) if image::last_known(name, cache).is_some_and(|own| is_same(&own, &entry)) => return None,
         Ok(entry) => {
             let digest = entry.artifact.digest();
             let same = image::recall(name, cache).or_else(|| image::open_artifact(name).ok());

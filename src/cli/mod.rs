@@ -84,11 +84,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Where progress is for a program, all of standard error is; but for `run`, whose command has it.
+/// Where the answer or its progress is for a program, all of standard error is; but for `run`, whose command has it.
 fn voice(command: &Command) -> Voice {
     let for_programs = match command {
-        Command::Pack(args) => progress::is_json(args.progress, args.json),
-        Command::Inspect(args) => progress::is_json(args.progress, args.json),
+        Command::Pack(args) => args.json || progress::is_json(args.progress, false),
+        Command::Inspect(args) => args.json || progress::is_json(args.progress, false),
         _ => false,
     };
     if for_programs { Voice::ForPrograms } else { Voice::ForPeople }
@@ -101,7 +101,8 @@ fn command_of_docker(error: &clap::Error, words: &[OsString]) -> Option<&'static
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
     // `kernel ls` is another matter.
     let first = words.get(1)?;
-    if first != word.as_str() && first != "images" {
+    let is_of_images = first == "images" && ["ls", "image", "rmi"].contains(&word.as_str());
+    if first != word.as_str() && !is_of_images {
         return None;
     }
     Some(match word.as_str() {
@@ -254,7 +255,8 @@ mod tests {
         ] {
             assert!(hint(words).is_some_and(|hint| hint.contains(told)), "{words:?}");
         }
-        for words in [&["bottle-vmm", "nonsense"][..], &["bottle-vmm", "kernel", "ls"]] {
+        for words in [&["bottle-vmm", "nonsense"][..], &["bottle-vmm", "kernel", "ls"], &["bottle-vmm", "images", "ps"]]
+        {
             assert_eq!(hint(words), None);
         }
     }

@@ -158,6 +158,9 @@ pub(super) fn check_cpus(given: u8) -> Result<(), RunError> {
 /// What the image says and nobody has asked for has another way out than what was typed.
 fn ended(error: LaunchError, args: &RunArgs) -> Failure {
     let of_image = |option: Option<&str>| given(option).is_none();
+    if let Some(hint) = images::way_out_of_damage(&error) {
+        return Failure::from(error).with_hint(hint);
+    }
     let hint = match &error {
         LaunchError::Start { stage: StartStage::User, .. } if of_image(args.user.as_deref()) => {
             "it is the image's configuration that names this user: `--user` names another, as in `--user 0`"
@@ -165,19 +168,16 @@ fn ended(error: LaunchError, args: &RunArgs) -> Failure {
         LaunchError::Start { stage: StartStage::Cwd, .. } if of_image(args.workdir.as_deref()) => {
             "it is the image's configuration that names this directory: `--workdir` names another, as in `--workdir /`"
         }
-        _ => return explained(error, args.kernel.as_deref()),
+        _ => return of_kernel(error, args.kernel.as_deref()),
     };
     Failure::from(error).with_hint(hint.to_owned())
 }
 
 /// A guest that did not come up on a kernel that is a file of its own: what such a file lacks is the first thing to think of.
-pub(super) fn explained(error: LaunchError, kernel: Option<&Path>) -> Failure {
+pub(super) fn of_kernel(error: LaunchError, kernel: Option<&Path>) -> Failure {
     let is_silent = matches!(error, LaunchError::Silent { due: "come up", .. } | LaunchError::NeverUp { .. });
     if !is_silent || !kernel.is_some_and(kernel::is_path) {
-        return match images::dropped(&error) {
-            Some(hint) => Failure::from(error).with_hint(hint),
-            None => error.into(),
-        };
+        return error.into();
     }
     Failure::from(error).with_hint(
         "a distribution's kernel has its drivers in modules, and a file like this one lacks them: `bottle-vmm kernel install --deb \
@@ -429,7 +429,7 @@ mod tests {
     fn a_guest_that_does_not_come_up_on_a_file_is_told_what_the_file_lacks() {
         let silent =
             || LaunchError::Silent { due: "come up", limit: std::time::Duration::ZERO, console: String::new() };
-        let said = |kernel: Option<&str>| crate::cli::report::render(&explained(silent(), kernel.map(Path::new)));
+        let said = |kernel: Option<&str>| crate::cli::report::render(&of_kernel(silent(), kernel.map(Path::new)));
         assert!(said(Some("/boot/vmlinuz-6.1.0-13-amd64")).contains("kernel install --deb"));
         assert!(!said(Some("stock")).contains("--deb") && !said(None).contains("--deb"));
     }

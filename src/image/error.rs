@@ -285,7 +285,8 @@ fn layer_hint(error: &LayerError) -> Option<String> {
         }
         LayerError::Digest { .. } | LayerError::Read(_) | LayerError::Tar(_) => DAMAGED,
         LayerError::Window => {
-            "a docker archive has layers that are not compressed: `skopeo copy … docker-archive:FILE` writes one"
+            "a docker archive has layers that are not compressed: `skopeo copy … docker-archive:FILE` writes one; if that fails, too, the \
+             layer is damaged"
         }
         LayerError::Compression(_) => "layers may be plain or compressed with gzip or zstd",
         LayerError::Changed => "run again when nothing writes to it",

@@ -51,7 +51,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 pub use artifact::{Artifact, ArtifactError};
-pub use cache::{Cache, Entry, Pruned, SourceName};
+pub use cache::{Cache, Entry, Pruned, SourceName, Verdict};
 pub use config::ImageConfig;
 pub use digest::Digest;
 pub use erofs::{Feature, RootCompression, UnknownCompression, ZstdLevel};
@@ -118,22 +118,24 @@ pub fn open_artifact(path: &Path) -> Result<Artifact, ImageError> {
 
 /// What the file or directory at `path` came to when it was last opened, if it has not changed since.
 pub fn recall(path: &Path, cache: &Cache) -> Option<Artifact> {
+    cache.recall(&key_of(path)?)
+}
+
+/// The same, whatever has become of it since.
+pub fn last_known(path: &Path, cache: &Cache) -> Option<Entry> {
+    cache.last_known(&key_of(path)?)
+}
+
+/// Without looking through a directory that is to be the root, whose state is not known then.
+fn key_of(path: &Path) -> Option<Key> {
     let (path, name) = named::split(path);
     let path = path.canonicalize().ok()?;
     let key = match path.metadata().ok()? {
         metadata if metadata.is_file() => Key::of_file(&path),
         _ if is_layout(&path) => Key::of_layout(&path),
-        _ => return None,
+        _ => Ok(Key::of_unseen_directory(&path)),
     };
-    cache.recall(&key.ok()?.of_image(name))
-}
-
-/// The name that an image at `path` has in the cache, whatever has become of it since.
-#[must_use]
-pub fn name_in_cache(path: &Path) -> Option<String> {
-    let (path, name) = named::split(path);
-    let path = path.canonicalize().ok()?;
-    Some(name.map_or_else(|| path.display().to_string(), |name| format!("{}:{name}", path.display())))
+    Some(key.ok()?.of_image(name))
 }
 
 /// An image that another program has, and can export.

@@ -44,6 +44,7 @@ impl Output {
         match fs::symlink_metadata(&self.path) {
             Ok(there) if !there.is_file() => Err(self.no_file(kind_of(&there))),
             Ok(_) if !self.force => Err(ImageError::Exists { path: self.path.clone() }),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(self.no_file("the name of a directory")),
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failed("create")(error)),
             // `dir/`, with or without a directory of that name.
             _ if self.path.file_name().is_none() || ends_with_slash(&self.path) => {
@@ -97,14 +98,9 @@ impl Output {
             io::ErrorKind::AlreadyExists => ImageError::Exists { path: self.path.clone() },
             _ => self.failed("create")(error),
         })?;
-        // Its name, too, is on the disk before anybody is told of it, and may remove what it was made of.
-        match fs::File::open(self.directory()).and_then(|directory| directory.sync_all()) {
-            // What cannot be read, or synced, cannot be.
-            Err(error) if !matches!(error.raw_os_error(), Some(libc::EACCES | libc::EINVAL | libc::EOPNOTSUPP)) => {
-                Err(self.failed("write")(error))
-            }
-            _ => Ok(artifact),
-        }
+        // So that who then removes what it was made of loses nothing to a power cut; where a file system cannot, it cannot.
+        let _synced = fs::File::open(self.directory()).and_then(|directory| directory.sync_all());
+        Ok(artifact)
     }
 
     /// Copies an artifact, and checks the copy: damage is not passed on.

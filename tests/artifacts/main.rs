@@ -304,7 +304,12 @@ fn outputs_that_cannot_be() {
     let place = Place::new();
     fs::create_dir(place.path("dir")).unwrap();
     place.fails(&["pack", "root", "-o", "dir", "--force"], &["`dir` is a directory, and no file", "hint: "]);
-    place.fails(&["pack", "root", "-o", "none/"], &["`none/` is the name of a directory", "hint: name a file"]);
+    fs::write(place.path("plain"), "").unwrap();
+    for directory in ["none/", "plain/"] {
+        let said = format!("`{directory}` is the name of a directory");
+        place.fails(&["pack", "root", "-o", directory], &[&said, "hint: name a file"]);
+    }
+    fs::remove_file(place.path("plain")).unwrap();
     place.fails(&["pack", "root", "-o", "none/a.bottle"], &["there is no directory `none`", "hint: "]);
     place.fails(&["pack", "root", "-o", "/proc/a.bottle"], &["/proc", "hint: "]);
     place.fails(&["pack", "none", "-o", "a.bottle"], &["none"]);
@@ -401,6 +406,12 @@ fn a_path_where_nothing_is_is_not_what_the_cache_remembers_of_it() {
     for path in ["./root", place.path("root").to_str().unwrap()] {
         place.fails(&["inspect", "--verify", path], &["cannot open", path]);
     }
+    fs::rename(place.path("gone"), place.path(".hidden")).unwrap();
+    place.cache_it(".hidden");
+    fs::rename(place.path(".hidden"), place.path("gone")).unwrap();
+    let output = place.run(&["inspect", ".hidden"]);
+    succeeded(&output);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
 
 /// The file is looked at, and of an image that is another thing it is said how to look at that.
@@ -447,6 +458,8 @@ fn progress_is_json_lines_on_request_and_nothing_off_a_terminal() {
         (&error["event"], &error["exit_code"], &error["hint"]),
         (&"error".into(), &125.into(), &"`--force` replaces it".into())
     );
+    let refused = place.run(&["pack", "root", "-o", "a.bottle", "--json", "--progress", "none"]);
+    serde_json::from_slice::<serde_json::Value>(&refused.stderr).unwrap();
     assert_eq!(place.run(&["pack", "root", "-o", "b.bottle"]).stderr, b"");
     assert_eq!(place.run(&["pack", "root", "-o", "c.bottle", "--json", "--progress", "none"]).stderr, b"");
 }

@@ -37,7 +37,7 @@ pub struct PackArgs {
     #[arg(short, long)]
     pub force: bool,
 
-    /// Print what was packed as JSON; progress and errors are JSON lines on standard error
+    /// Print what was packed as JSON; progress and errors (but those of the command line) are JSON lines on standard error
     #[arg(long)]
     pub json: bool,
 
@@ -63,8 +63,8 @@ Examples:
 pub struct InspectArgs {
     /// An artifact, or a name from `images`: of a source, or the beginning of a digest
     ///
-    /// Whatever lies at that path comes first, and is told if an image has the name, too; with a slash or a dot in front, as in ./NAME, it is a
-    /// path and nothing else.
+    /// Whatever lies at that path comes first, and is told if an image has the name, too; with / or ./ in front it is a path and nothing
+    /// else.
     #[arg(value_name = "FILE|NAME")]
     pub name: PathBuf,
 
@@ -72,7 +72,7 @@ pub struct InspectArgs {
     #[arg(long)]
     pub verify: bool,
 
-    /// As JSON; progress, notes and errors as JSON lines on standard error
+    /// As JSON; progress, notes and errors (but those of the command line) as JSON lines on standard error
     #[arg(long)]
     pub json: bool,
 

@@ -9,12 +9,12 @@ use std::time::SystemTime;
 
 use nix::fcntl::{AT_FDCWD, OFlag};
 
-use super::{ARTIFACT, Cache, DRAFTS, LOCKS, Recollection, SOURCES, SourceName, io_error};
+use super::{ARTIFACT, Cache, DRAFTS, Key, LOCKS, Recollection, SOURCES, SourceName, io_error};
 use crate::draft::{abandoned, sweep};
 use crate::image::artifact::Artifact;
 use crate::image::digest::Digest;
 use crate::image::error::ImageError;
-use crate::progress::Silent;
+use crate::progress::Progress;
 
 /// An artifact of the cache.
 #[derive(Debug)]
@@ -40,6 +40,18 @@ pub struct Pruned {
     pub stale: Vec<PathBuf>,
     /// Bytes of the disk.
     pub freed: u64,
+}
+
+/// What became of an artifact that somebody says is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was, and is no longer there.
+    Dropped,
+    /// It was, and cannot be removed; or it cannot be read.
+    Kept,
+    Whole,
+    /// There is none, or one that is not even understood, and taken by nobody.
+    Unusable,
 }
 
 impl Cache {
@@ -89,13 +101,25 @@ impl Cache {
         let _kept = self.discard(artifact.path(), true);
     }
 
-    /// Removes the artifact whose digest begins so, if it is damaged: whoever says that it is may be mistaken, or lie. Was it?
-    #[must_use]
-    pub fn drop_if_damaged(&self, digest: &str) -> bool {
+    /// What the source came to when it was last opened, whatever has become of it since; of several, what was used last.
+    pub(crate) fn last_known(&self, key: &Key) -> Option<Entry> {
+        let image = self.recollection(key)?.image;
+        self.entries().ok()?.into_iter().find(|entry| entry.artifact.manifest().source.id == image)
+    }
+
+    /// Removes the artifact whose digest begins so, if it is damaged: whoever says that it is may be mistaken, or lie.
+    pub fn drop_if_damaged(&self, digest: &str, progress: &dyn Progress) -> Verdict {
         let entries = self.entries().unwrap_or_default();
-        let entry = entries.into_iter().find(|entry| entry.artifact.digest().hex().starts_with(digest));
-        let damaged = entry.filter(|entry| entry.artifact.verify(&Silent).is_err_and(|error| error.is_damage()));
-        damaged.is_some_and(|entry| self.discard(entry.artifact.path(), true).unwrap_or(false))
+        let Some(entry) = entries.into_iter().find(|entry| entry.artifact.digest().hex().starts_with(digest)) else {
+            return Verdict::Unusable;
+        };
+        match entry.artifact.verify(progress) {
+            Ok(()) => Verdict::Whole,
+            Err(error) if error.is_damage() && self.discard(entry.artifact.path(), true).unwrap_or(false) => {
+                Verdict::Dropped
+            }
+            Err(_) => Verdict::Kept,
+        }
     }
 
     /// Removes all artifacts but the `keep` that were used last and those that bottles run on, and what else is of no use.

@@ -1,9 +1,11 @@
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::image::testing::{Place, docker_archive, layers, root_of};
-use crate::image::{Artifact, ImageError, Source, open};
+use crate::image::{Artifact, ImageError, Source, Verdict, last_known, open};
 use crate::progress::{Progress, Silent};
 
 #[test]
@@ -191,11 +193,50 @@ fn only_what_is_damaged_is_dropped_on_somebody_s_word() {
     let place = Place::new();
     root_of(&place, "root", "text");
     let image = place.open_path("root").unwrap();
+    let dropped = |digest: &str| place.cache.drop_if_damaged(digest, &Silent);
     let digest = &image.digest().hex()[..12];
-    assert!(!place.cache.drop_if_damaged(digest) && !place.cache.drop_if_damaged("0000"));
+    assert_eq!((dropped(digest), dropped("0000")), (Verdict::Whole, Verdict::Unusable));
     let file = fs::File::options().write(true).open(image.path()).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&file, b"LIES", 2000).unwrap();
-    assert!(!place.cache.drop_if_damaged("root"), "a name is no digest");
-    assert!(place.cache.drop_if_damaged(digest));
+    file.write_all_at(b"LIES", 2000).unwrap();
+    assert_eq!(dropped("root"), Verdict::Unusable, "a name is no digest");
+    assert_eq!(dropped(digest), Verdict::Dropped);
     assert!(place.cache.entries().unwrap().is_empty());
+}
+
+/// Of an earlier program of the same version, or of nobody.
+#[test]
+fn recollections_that_are_not_understood_are_as_good_as_none() {
+    let place = Place::new();
+    root_of(&place, "root", "text");
+    std::thread::sleep(Duration::from_millis(60));
+    let digest = place.open_path("root").unwrap().digest();
+    let [source] =
+        fs::read_dir(place.cache.directory().join("sources")).unwrap().collect::<Vec<_>>().try_into().unwrap();
+    let source = source.unwrap().path();
+    let good = fs::read_to_string(&source).unwrap();
+    let id = good.split("\"image\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    for bad in [format!(r#"{{"state":null,"image":"{id}","name":"/x/root"}}"#), "{".to_owned(), "null".to_owned()] {
+        fs::write(&source, bad).unwrap();
+        assert_eq!(place.open_path("root").unwrap().digest(), digest);
+        assert_eq!(fs::read_to_string(&source).unwrap(), good, "remembered again");
+    }
+    fs::write(&source, "junk").unwrap();
+    assert_eq!(place.cache.entries().unwrap().len(), 1);
+    place.cache.prune(1, false).unwrap();
+    assert!(!source.exists());
+}
+
+#[test]
+fn a_source_may_have_a_name_that_is_no_text() {
+    let place = Place::new();
+    let name = place.directory.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    fs::create_dir(&name).unwrap();
+    fs::write(name.join("file"), "text").unwrap();
+    std::thread::sleep(Duration::from_millis(60));
+    let source = Source::Path(name.clone());
+    let digest = open(&source, &place.cache, &Silent).unwrap().digest();
+    assert_eq!(last_known(&name, &place.cache).unwrap().artifact.digest(), digest);
+    let entry = &place.cache.entries().unwrap()[0];
+    assert_eq!(entry.names[0].short(), "caf\u{fffd}");
+    assert!(last_known(&place.path("caf\u{fffd}"), &place.cache).is_none(), "another one");
 }

@@ -7,7 +7,7 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -36,35 +36,37 @@ pub(crate) struct Key {
     name: SourceName,
 }
 
-/// What people call a source: its path, or what another program calls it; and the image's own name, where several are there.
+/// What people call a source: its path, or what another program calls it; and the image's own name, where several are there. Only to be shown
+/// and typed: sources are told apart by their places.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SourceName {
-    path: PathBuf,
+    path: String,
     image: Option<String>,
 }
 
 impl SourceName {
     fn of(path: &Path) -> Self {
-        Self { path: path.to_owned(), image: None }
+        Self { path: path.to_string_lossy().into_owned(), image: None }
     }
 
     /// Of a path the last part; `docker-daemon:team/app:1` is none.
     #[must_use]
     pub fn short(&self) -> String {
-        let file = self.path.file_name().filter(|_| self.path.is_absolute());
-        let short = Self { path: file.map_or_else(|| self.path.clone(), PathBuf::from), image: self.image.clone() };
-        short.to_string()
+        Self { path: self.file().unwrap_or(&self.path).to_owned(), image: self.image.clone() }.to_string()
+    }
+
+    fn file(&self) -> Option<&str> {
+        self.path.strip_prefix('/')?.rsplit('/').next()
     }
 
     pub(super) fn goes_by(&self, name: &str) -> bool {
-        let file = self.path.file_name().filter(|_| self.path.is_absolute());
-        self.to_string() == name || self.short() == name || file.is_some_and(|file| file == name)
+        self.to_string() == name || self.short() == name || self.file() == Some(name)
     }
 }
 
 impl fmt::Display for SourceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.path.display())?;
+        f.write_str(&self.path)?;
         self.image.as_ref().map_or(Ok(()), |image| write!(f, ":{image}"))
     }
 }
@@ -97,17 +99,20 @@ impl Key {
     /// Of one image of several that the source holds.
     pub(crate) fn of_image(self, name: Option<&str>) -> Self {
         let Some(name) = name else { return self };
-        let mut digester = Digester::default();
-        digester.part(self.place.bytes());
-        digester.part(name.as_bytes());
-        let name = SourceName { image: Some(name.to_owned()), ..self.name };
-        Self { place: digester.finish(), name, ..self }
+        let place = self.place_of(name.as_bytes());
+        Self { place, name: SourceName { image: Some(name.to_owned()), ..self.name }, ..self }
     }
 
     /// Of a directory that stands for itself.
     pub(crate) fn of_directory(path: &Path, scan: &Scan) -> Self {
         let settled = is_settled(scan.latest_change(), scan.began());
         Self { place: place(b"directory", path), state: scan.fingerprint(), settled, name: SourceName::of(path) }
+    }
+
+    /// Of a directory of which nobody has looked at what is in it: good for asking what was last known of it.
+    pub(crate) fn of_unseen_directory(path: &Path) -> Self {
+        let (place, name) = (place(b"directory", path), SourceName::of(path));
+        Self { place, state: Digest::of(b""), settled: false, name }
     }
 
     /// Of an image that another program has under the digest `id`, which is of contents and never means others.
@@ -117,11 +122,16 @@ impl Key {
 
     /// Of the default root made from the file that this is the key of.
     pub(crate) fn for_default_root(&self) -> Self {
-        Self {
-            place: place(b"default root", &self.name.path),
-            name: SourceName::of(Path::new(DEFAULT_ROOT)),
-            ..self.clone()
-        }
+        let place = self.place_of(DEFAULT_ROOT.as_bytes());
+        Self { place, name: SourceName::of(Path::new(DEFAULT_ROOT)), ..self.clone() }
+    }
+
+    /// That of something that is made of the source.
+    fn place_of(&self, what: &[u8]) -> Digest {
+        let mut digester = Digester::default();
+        digester.part(self.place.bytes());
+        digester.part(what);
+        digester.finish()
     }
 
     /// Is it of the same source, and is that still what it was?
@@ -184,7 +194,8 @@ mod tests {
 
     #[test]
     fn an_image_of_several_goes_by_the_file_and_its_own_name() {
-        let of = |path: &str, image: Option<&str>| SourceName { path: path.into(), image: image.map(str::to_owned) };
+        let of =
+            |path: &str, image: Option<&str>| SourceName { path: path.to_owned(), image: image.map(str::to_owned) };
         for (source, name) in [
             (of("/x/root", None), "root"),
             (of("/x/one:2.tar", None), "one:2.tar"),

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::draft::{Draft, Existing, Published};
 use crate::paths;
-pub use entries::{Entry, Pruned};
+pub use entries::{Entry, Pruned, Verdict};
 pub use key::SourceName;
 pub(crate) use key::{Key, state};
 
@@ -128,8 +128,12 @@ impl Cache {
 
     /// What the source came to when it was last read, if it has not changed and its image is still there.
     pub(crate) fn recall(&self, key: &Key) -> Option<Artifact> {
-        let recollection: Recollection = serde_json::from_slice(&fs::read(self.source(key)).ok()?).ok()?;
+        let recollection = self.recollection(key)?;
         if recollection.state? == key.state() { self.load(&recollection.image) } else { None }
+    }
+
+    fn recollection(&self, key: &Key) -> Option<Recollection> {
+        serde_json::from_slice(&fs::read(self.source(key)).ok()?).ok()
     }
 
     /// The image called `id`, to be used. Whatever is wrong with it, it is then made anew.

@@ -17,8 +17,9 @@ pub(super) fn called<T: Named>(images: Vec<T>, wanted: Option<&str>) -> Result<V
     let goes_by = |image: &T, means: &dyn Fn(&str) -> bool| image.names().into_iter().any(means);
     // To the letter before what means the same: an archive may have `app` beside `localhost/app`.
     let is_there = images.iter().any(|image| goes_by(image, &|name| name == wanted));
-    let reference = Reference::of(wanted);
-    let means = |name: &str| if is_there { name == wanted } else { Reference::of(name).may_be(&reference) };
+    let meant = Reference::of(wanted);
+    let may_be = |name: &str| Reference::of(name).iter().any(|reference| meant.contains(reference));
+    let means = |name: &str| if is_there { name == wanted } else { may_be(name) };
     let (called, others): (Vec<_>, Vec<_>) = images.into_iter().partition(|image| goes_by(image, &means));
     if called.is_empty() {
         let several = others.len() > 1;
@@ -58,22 +59,23 @@ fn shown<T: Named>(images: &[T]) -> Vec<String> {
     all.iter().filter_map(name).collect()
 }
 
-/// The domain that is meant where none is written.
+/// The domain that docker means where none is written.
 const DOCKER: &str = "docker.io";
-/// Where podman and buildah put what they built.
+/// Where podman and buildah put what they built, and look first.
 const LOCAL: &str = "localhost";
 
-/// A name in its parts, with what people leave out of it.
-#[derive(Debug, PartialEq, Eq)]
+/// A name, with what people leave out of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Reference<'n> {
-    domain: Option<&'n str>,
+    domain: &'n str,
     path: &'n str,
     /// With its colon, or a digest with its `@`.
     tag: &'n str,
 }
 
 impl<'n> Reference<'n> {
-    fn of(name: &'n str) -> Self {
+    /// What a name may mean: one image where it says a domain, else docker's or one of one's own.
+    fn of(name: &'n str) -> [Self; 2] {
         let is_domain = |first: &str| first.contains(['.', ':']) || first == LOCAL;
         let (domain, rest) = match name.split_once('/') {
             Some((first, rest)) if is_domain(first) => (Some(first), rest),
@@ -82,18 +84,13 @@ impl<'n> Reference<'n> {
         let last = rest.rfind('/').map_or(0, |slash| slash + 1);
         let tag = rest[last..].find([':', '@']).map(|at| last + at);
         let (path, tag) = tag.map_or((rest, ":latest"), |at| rest.split_at(at));
-        let of_docker = domain.is_none_or(|domain| domain == DOCKER);
-        let path = path.strip_prefix("library/").filter(|_| of_docker).unwrap_or(path);
-        Self { domain, path, tag }
-    }
-
-    /// May both mean one image? Where both say a domain, it has to be the same: a build of one's own is not the registry's image.
-    fn may_be(&self, other: &Self) -> bool {
-        let domains = match (self.domain, other.domain) {
-            (Some(domain), None) | (None, Some(domain)) => domain == DOCKER || domain == LOCAL,
-            (own, others) => own == others,
+        let in_domain = |domain| match domain {
+            DOCKER | "index.docker.io" => {
+                Self { domain: DOCKER, path: path.strip_prefix("library/").unwrap_or(path), tag }
+            }
+            domain => Self { domain, path, tag },
         };
-        domains && (self.path, self.tag) == (other.path, other.tag)
+        domain.map_or_else(|| [in_domain(DOCKER), in_domain(LOCAL)], |domain| [in_domain(domain); 2])
     }
 }
 
@@ -135,6 +132,7 @@ mod tests {
             ("team/tool", "d.json"),
             ("tool:latest", "e.json"),
             ("library/node:20", "a.json"),
+            ("index.docker.io/library/node:20", "a.json"),
             ("f.json", "f.json"),
         ] {
             assert_eq!(found(wanted).unwrap(), image, "{wanted}");

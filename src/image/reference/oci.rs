@@ -2,7 +2,7 @@
 //!
 //! Source: OCI image-spec, image-layout.md, image-index.md, manifest.md, descriptor.md; containers-transports(5), "dir".
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use serde::Deserialize;
@@ -80,7 +80,8 @@ impl Descriptor {
     fn name(&self) -> Option<Rc<str>> {
         let Annotations { whole_name, name } = &self.annotations;
         // What is longer is no reference; and whatever there is may be held against thousands of images.
-        whole_name.as_ref().or(name.as_ref()).filter(|name| name.len() <= MAX_NAME).map(|name| Rc::from(&**name))
+        let usable = |name: &&String| (1..=MAX_NAME).contains(&name.len());
+        whole_name.as_ref().filter(usable).or(name.as_ref().filter(usable)).map(|name| Rc::from(&**name))
     }
 }
 
@@ -89,34 +90,32 @@ impl Descriptor {
 struct Candidate {
     digest: String,
     platform: Option<Platform>,
-    /// Its own, or those of the indexes that it is in; shared, as such an index may name thousands.
-    names: Vec<Rc<str>>,
-    /// Which of the indexes names it: the digest of that, or nothing for the layout's own.
+    /// Where it is named.
+    places: Vec<Place>,
+}
+
+/// Shared between all that an index names, as that may be thousands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+struct Place {
+    /// The digest of the index, or nothing for the layout's own.
     index: Option<Rc<str>>,
+    /// By its own name, or that of the index.
+    name: Option<Rc<str>>,
 }
 
 impl Candidate {
-    /// The image that it may be a variant of. What a layout itself names is an image each, unless it gives several one name.
-    fn image(&self) -> Option<(Option<&str>, &[Rc<str>])> {
-        (self.index.is_some() || !self.names.is_empty()).then_some((self.index.as_deref(), &self.names))
-    }
-
-    fn variant(&self) -> Option<&str> {
-        Some(&self.platform.as_ref()?.variant)
+    /// The images that it may be a variant of, and which. What a layout itself names is an image each, unless it gives several one name.
+    fn variants(&self) -> impl Iterator<Item = (&Place, &str)> {
+        let images = self.places.iter().filter(|place| **place != Place::default());
+        images.filter_map(|image| Some((image, self.platform.as_ref()?.variant.as_str())))
     }
 }
 
 impl Named for Candidate {
     fn names(&self) -> Vec<&str> {
-        self.names.iter().map(AsRef::as_ref).chain([self.digest.as_str()]).collect()
+        let names: BTreeSet<_> = self.places.iter().filter_map(|place| place.name.as_deref()).collect();
+        names.into_iter().chain([self.digest.as_str()]).collect()
     }
-}
-
-/// What an index has of the one that names it.
-#[derive(Default)]
-struct Inherited {
-    name: Option<Rc<str>>,
-    index: Option<Rc<str>>,
 }
 
 /// What the indexes of an image may still name and take.
@@ -138,7 +137,7 @@ const OCI_BLOBS: &str = "blobs/sha256/";
 pub(super) fn layout(parts: &Parts, wanted: Option<&str>) -> Result<Described, ImageError> {
     let (mut candidates, mut left) = (Vec::new(), Left { manifests: MAX_MANIFESTS, bytes: MAX_INDEX_BYTES });
     let index = parts.document(OCI_INDEX)?;
-    collect(parts, (OCI_INDEX, &index, &Inherited::default()), (0, &mut left), &mut candidates)?;
+    collect(parts, (OCI_INDEX, &index, &Place::default()), (0, &mut left), &mut candidates)?;
     let chosen = choose(called(candidates, wanted)?)?;
     let (name, bytes) = blob(parts, OCI_BLOBS, &chosen.digest)?;
     of_manifest(parts, (&name, &bytes), OCI_BLOBS)
@@ -172,7 +171,7 @@ fn of_manifest(parts: &Parts, (name, bytes): (&str, &[u8]), blobs: &str) -> Resu
 
 fn collect(
     parts: &Parts,
-    (file, bytes, inherited): (&str, &[u8], &Inherited),
+    (file, bytes, inherited): (&str, &[u8], &Place),
     (depth, left): (usize, &mut Left),
     into: &mut Vec<Candidate>,
 ) -> Result<(), ImageError> {
@@ -188,16 +187,16 @@ fn collect(
         let name = descriptor.name().or_else(|| inherited.name.clone());
         if descriptor.is_index() {
             let (file, bytes) = blob(parts, OCI_BLOBS, &descriptor.digest)?;
-            let inherited = Inherited { name, index: Some(descriptor.digest.into()) };
+            let inherited = Place { name, index: Some(descriptor.digest.into()) };
             collect(parts, (&file, &bytes, &inherited), (depth + 1, &mut *left), into)?;
         } else if !descriptor.is_no_image() {
+            let place = Place { name, index: inherited.index.clone() };
             match into.iter_mut().find(|known| known.digest == descriptor.digest) {
-                Some(known) => known.names.extend(name),
+                Some(known) => known.places.push(place),
                 None => into.push(Candidate {
-                    names: name.into_iter().collect(),
                     digest: descriptor.digest,
                     platform: descriptor.platform,
-                    index: inherited.index.clone(),
+                    places: vec![place],
                 }),
             }
         }
@@ -219,11 +218,12 @@ fn choose(candidates: Vec<Candidate>) -> Result<Candidate, ImageError> {
 /// Of an image that is there for several variants of our machine, the one that asks for the least.
 fn without_variants(candidates: Vec<Candidate>) -> Vec<Candidate> {
     let mut least = HashMap::new();
-    for (image, variant) in candidates.iter().filter_map(|one| one.image().zip(one.variant())) {
+    for (image, variant) in candidates.iter().flat_map(Candidate::variants) {
         least.entry(image).and_modify(|least: &mut &str| *least = variant.min(least)).or_insert(variant);
     }
     let is_least = |one: &Candidate| {
-        one.image().zip(one.variant()).is_none_or(|(image, variant)| least.get(&image) == Some(&variant))
+        let mut variants = one.variants().peekable();
+        variants.peek().is_none() || variants.any(|(image, variant)| least.get(image) == Some(&variant))
     };
     let kept: Vec<_> = candidates.iter().map(is_least).collect();
     candidates.into_iter().zip(kept).filter_map(|(candidate, is_kept)| is_kept.then_some(candidate)).collect()

@@ -102,8 +102,8 @@ fn names_of_nested_indexes_are_those_of_what_they_hold() {
     let given = format!("layout:{}", digests[1]);
     let image = place.open_path(&given).unwrap();
     assert_eq!(seen(&image, "file").unwrap().data, b"2");
-    let name = crate::image::name_in_cache(&place.path(&given)).unwrap();
-    assert_eq!(place.cache.find(&name).unwrap().artifact.digest(), image.digest());
+    let known = crate::image::last_known(&place.path(&given), &place.cache).unwrap();
+    assert_eq!(known.artifact.digest(), image.digest());
 }
 
 /// The index of a layout with an image for each text, and what its descriptor says of it.
@@ -245,6 +245,47 @@ fn images_go_by_the_names_that_containerd_gives_them() {
     let alpine = json!({ "annotations": { "io.containerd.image.name": "docker.io/library/alpine:latest" } });
     index_of(&place, &[(python, "python"), (alpine, "alpine")]);
     assert_eq!(text("layout:alpine").unwrap(), b"alpine");
+}
+
+/// A name that is empty or too long says nothing, and hides no other.
+#[test]
+fn useless_names_are_none() {
+    let place = Place::new();
+    for useless in [String::new(), "x".repeat(600)] {
+        let named = json!({ "annotations": {
+            "io.containerd.image.name": useless, "org.opencontainers.image.ref.name": "good",
+        } });
+        let unnamed = json!({ "annotations": { "org.opencontainers.image.ref.name": useless } });
+        index_of(&place, &[(named, "good"), (unnamed.clone(), "one"), (unnamed, "two")]);
+        assert_eq!(seen(&place.open_path("layout:good").unwrap(), "file").unwrap().data, b"good");
+        assert!(matches!(place.open_path("layout"), Err(ImageError::ManyImages { names }) if names.len() == 3));
+    }
+}
+
+/// An image may be in several indexes, and named by the layout besides, in any order.
+#[test]
+fn variants_are_those_of_one_index() {
+    let place = Place::new();
+    let of = |variant: &str| json!({ "platform": { "os": "linux", "architecture": "amd64", "variant": variant } });
+    index_of(&place, &[(of(""), "plain"), (of("v2"), "two"), (of("v3"), "three")]);
+    let index: Value = serde_json::from_slice(&fs::read(place.path("layout/index.json")).unwrap()).unwrap();
+    let [plain, two, three] = <[Value; 3]>::try_from(index["manifests"].as_array().unwrap().clone()).unwrap();
+    let index = |name: &str, manifests: [&Value; 2]| {
+        let bytes = json!({ "manifests": manifests }).to_string().into_bytes();
+        let digest = Digest::of(&bytes);
+        fs::write(place.path("layout/blobs/sha256").join(digest.hex()), bytes).unwrap();
+        json!({
+            "mediaType": "application/vnd.oci.image.index.v1+json", "digest": digest.to_string(),
+            "annotations": { "org.opencontainers.image.ref.name": name },
+        })
+    };
+    let (a, b) = (index("a", [&plain, &two]), index("b", [&plain, &three]));
+    for manifests in [vec![&a, &b], vec![&plain, &a, &b], vec![&b, &a, &plain]] {
+        fs::write(place.path("layout/index.json"), json!({ "manifests": manifests }).to_string()).unwrap();
+        for given in ["layout:a", "layout:b", "layout"] {
+            assert_eq!(seen(&place.open_path(given).unwrap(), "file").unwrap().data, b"plain", "{given}");
+        }
+    }
 }
 
 /// Of thousands of images in an index that has a name of megabytes.
