@@ -113,8 +113,7 @@ fn namesake(name: &Path, cache: &Cache) -> Option<String> {
         Ok(entry) if image::last_known(name, cache).is_some_and(|own| is_same(&own, &entry)) => return None,
         Ok(entry) => {
             let digest = entry.artifact.digest();
-            let same = image::recall(name, cache).or_else(|| image::open_artifact(name).ok());
-            if same.is_some_and(|same| same.digest() == digest) {
+            if image::open_artifact(name).is_ok_and(|same| same.digest() == digest) {
                 return None;
             }
             let short: String = digest.hex().chars().take(12).collect();

@@ -37,7 +37,7 @@ mod start;
 mod summary;
 mod tty;
 
-use args::{Cli, Command, ListWhat};
+use args::{Cli, Command, ListWhat, ProgressStyle};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use report::Voice;
 use std::ffi::OsString;
@@ -86,12 +86,12 @@ pub fn main() -> ExitCode {
 
 /// Where the answer or its progress is for a program, all of standard error is; but for `run`, whose command has it.
 fn voice(command: &Command) -> Voice {
-    let for_programs = match command {
-        Command::Pack(args) => args.json || progress::is_json(args.progress, false),
-        Command::Inspect(args) => args.json || progress::is_json(args.progress, false),
-        _ => false,
+    let (json, progress) = match command {
+        Command::Pack(args) => (args.json, args.progress),
+        Command::Inspect(args) => (args.json, args.progress),
+        _ => return Voice::ForPeople,
     };
-    if for_programs { Voice::ForPrograms } else { Voice::ForPeople }
+    if json || progress == Some(ProgressStyle::Json) { Voice::ForPrograms } else { Voice::ForPeople }
 }
 
 const IN_THE_BACKGROUND: &str = "a bottle lives as long as its command: let the shell put it into the background";

@@ -11,16 +11,11 @@ use std::time::{Duration, Instant};
 
 /// Whoever tells progress as `wanted`; a command that prints JSON is read by a program.
 pub fn of(wanted: Option<Style>, json: bool) -> Box<dyn Progress> {
-    match wanted {
-        _ if is_json(wanted, json) => Box::new(JsonLines::default()),
-        Some(Style::None) => Box::new(Silent),
-        _ => Box::new(Bar::new()),
+    match (wanted, json) {
+        (Some(Style::Json), _) | (None, true) => Box::new(JsonLines::default()),
+        (Some(Style::None), _) => Box::new(Silent),
+        (Some(Style::Auto), _) | (None, false) => Box::new(Bar::new()),
     }
-}
-
-/// Is it told to a program?
-pub fn is_json(wanted: Option<Style>, json: bool) -> bool {
-    wanted.map_or(json, |wanted| wanted == Style::Json)
 }
 
 /// A bar on standard error, made when there is something to tell: most runs find everything in the cache and need no thread for it.

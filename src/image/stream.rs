@@ -100,7 +100,8 @@ impl Compression {
         })
     }
 
-    /// What `compressed` says when decompressed, with a decoder that remembers at most `window_bytes`, a power of two. `None` for a compression that is not supported.
+    /// What `compressed` says when decompressed, with a decoder that remembers at most `window_bytes`, a power of two. `None` for
+    /// a compression that is not supported.
     pub(crate) fn decode<'r, R: Read + 'r>(
         self,
         compressed: R,

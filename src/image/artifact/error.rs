@@ -71,14 +71,12 @@ impl ArtifactError {
             Self::Newer { .. } | Self::Unknown { .. } => {
                 Some("use a newer bottle-vmm, or pack the image again with this one")
             }
-            Self::Cut | Self::Damaged { .. } | Self::Blocks { .. } | Self::Contradiction { .. } | Self::Manifest(_) => {
-                Some("copy it again from where it is whole, or pack the image again")
-            }
+            damage if damage.is_damage() => Some("copy it again from where it is whole, or pack the image again"),
             Self::LargeManifest { .. } => Some("take labels and variables out of the image's configuration"),
             Self::Read(error) if error.kind() == io::ErrorKind::IsADirectory => Some(
                 "a directory is an image, and no artifact yet: `bottle-vmm pack DIR -o FILE.bottle` makes one of it",
             ),
-            Self::Read(_) | Self::Write(_) => None,
+            _ => None,
         }
     }
 }
